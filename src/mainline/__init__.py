@@ -1,0 +1,1 @@
+"""Mainline: Git as the control plane of a machine-learning model."""

@@ -1,0 +1,5 @@
+"""`python -m mainline`."""
+
+from mainline.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Compare a candidate with production on the same rows."""

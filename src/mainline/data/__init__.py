@@ -1,0 +1,1 @@
+"""Check the data: schema, table, split, additions."""

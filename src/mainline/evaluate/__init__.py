@@ -1,0 +1,1 @@
+"""Evaluate: metrics, predictions and plots on held-out rows."""

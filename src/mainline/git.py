@@ -1,0 +1,94 @@
+"""Git, by argument lists and never by shell strings."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mainline.errors import MainlineError, RemoteError, UsageError
+
+
+class GitError(MainlineError):
+    """A Git command failed; the cause carries what Git said."""
+
+    status = 21
+
+
+def git(root: Path, *arguments: str, check: bool = True, stdin: str | None = None) -> str:
+    """Run `git ARGUMENTS` in `root`; returns its standard output less the last line ends.
+
+    Raises GitError with Git's last line when it fails and `check` is set.
+    """
+    if shutil.which("git") is None:
+        raise UsageError("Git was not found", "Install Git and try again")
+    # A hook or a credential prompt must never hang a pipeline.
+    env = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(
+        ["git", "-c", "core.quotepath=off", *arguments],
+        cwd=root, input=stdin, capture_output=True, text=True, encoding="utf-8",
+        errors="replace", env=env, check=False,
+    )  # fmt: skip
+    if check and done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+        raise GitError(f"git {arguments[0]} failed: {said}")
+    return done.stdout.rstrip("\n")
+
+
+def is_repository(root: Path) -> bool:
+    """Whether `root` is inside a Git work tree."""
+    return git(root, "rev-parse", "--is-inside-work-tree", check=False) == "true"
+
+
+def head(root: Path) -> str | None:
+    """The full commit id of HEAD; None before the first commit or outside a repository."""
+    return git(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}", check=False) or None
+
+
+def resolve(root: Path, ref: str) -> str | None:
+    """The full commit id behind `ref`, or None."""
+    return (
+        git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}",
+            check=False) or None
+    )  # fmt: skip
+
+
+def is_shallow(root: Path) -> bool:
+    """Whether history was cut off by `clone --depth`."""
+    return git(root, "rev-parse", "--is-shallow-repository", check=False) == "true"
+
+
+def require_history(root: Path) -> None:
+    """Raise unless `root` is a repository with a commit and its whole history."""
+    if not is_repository(root):
+        raise UsageError(
+            "This folder is not a Git repository", "Run `git init` and commit, or clone it"
+        )
+    if head(root) is None:
+        raise UsageError("This repository has no commit yet", "Commit first")
+    if is_shallow(root):
+        raise RemoteError("This clone is shallow", "Run `git fetch --unshallow --tags`")
+
+
+def dirty(root: Path, *paths: str) -> list[str]:
+    """Paths with uncommitted changes (untracked ones too), limited to `paths` if any."""
+    out = git(root, "status", "--porcelain", "--untracked-files=all", "--", *paths, check=False)
+    return [line[3:] for line in out.splitlines()]
+
+
+@contextlib.contextmanager
+def worktree(root: Path, ref: str) -> Iterator[Path]:
+    """A throw-away worktree of `root` at `ref`, gone afterwards whatever happened."""
+    folder = Path(tempfile.mkdtemp(prefix="mainline-worktree-"))
+    path = folder / "tree"
+    try:
+        git(root, "worktree", "add", "--detach", "--force", str(path), ref)
+        yield path
+    finally:
+        git(root, "worktree", "remove", "--force", str(path), check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+        git(root, "worktree", "prune", check=False)

@@ -1,0 +1,1 @@
+"""The whole loop on the sample project, in a throw-away clone."""

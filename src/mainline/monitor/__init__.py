@@ -1,0 +1,1 @@
+"""Watch: drift, quality and data verdicts."""

@@ -1,0 +1,1 @@
+"""Register: GTO tags with trailers."""

@@ -1,0 +1,1 @@
+"""Report and decide: Markdown, one HTML page, the gate."""

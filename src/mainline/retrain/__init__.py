@@ -1,0 +1,1 @@
+"""Retrain: one branch, one pull request."""

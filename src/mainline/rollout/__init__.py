@@ -1,0 +1,1 @@
+"""Roll out: Envoy, guard and judge on one machine."""

@@ -1,0 +1,1 @@
+"""Build and serve: a Bento, its service, the prediction log."""

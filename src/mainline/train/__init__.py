@@ -1,0 +1,1 @@
+"""Train: columns by role, the bundle and its reference profile."""
