@@ -12,12 +12,16 @@ class MainlineError(Exception):
     status = 1
 
     def __init__(self, cause: str, remedy: str = "") -> None:
-        self.cause = cause.rstrip(".")
-        self.remedy = remedy.rstrip(".")
+        self.cause = _sentence(cause)
+        self.remedy = _sentence(remedy)
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        return f"{self.cause}. {self.remedy}." if self.remedy else f"{self.cause}."
+        return f"{self.cause} {self.remedy}".strip()
+
+
+def _sentence(text: str) -> str:
+    return text if not text or text.endswith((".", "?", "!")) else text + "."
 
 
 class UsageError(MainlineError):

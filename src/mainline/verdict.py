@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from mainline.errors import NotMeasured
+from mainline.errors import MainlineError, NotMeasured
 from mainline.files import write_json
 
 SCHEMA = "verdict/1"
@@ -119,3 +120,18 @@ def read_verdict(path: Path) -> StepVerdict:
         raise NotMeasured(
             f"{path.name} is not a {SCHEMA} file ({error})", "Run its step again"
         ) from error
+
+
+@contextlib.contextmanager
+def recorded(root: Path, step: str) -> Iterator[None]:
+    """Write an ERROR verdict of `step` when the block raises a MainlineError, then let it through.
+
+    A step that could not run leaves a file that says why, never the file of an earlier run.
+    """
+    (root / "reports" / "verdicts" / f"{step}.json").unlink(missing_ok=True)
+    try:
+        yield
+    except MainlineError as error:
+        with contextlib.suppress(MainlineError):
+            StepVerdict(step, (Check(step, Verdict.ERROR, str(error)),)).write(root)
+        raise
