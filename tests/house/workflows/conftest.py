@@ -1,0 +1,159 @@
+"""A small GitHub: a checkout, its bare remote, artifacts, and act to run the workflows on them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tools
+
+ROOT = Path(__file__).resolve().parents[3]
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))  # for the modules beside the tests
+SLUG = "acme/fraud"
+USES = re.compile(r"uses:\s*([\w.-]+/([\w.-]+))@([0-9a-f]{40})")
+PERSON = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
+          for what, value in (("NAME", "Test"), ("EMAIL", "test@example.invalid"))}  # fmt: skip
+
+
+@dataclass
+class Run:
+    """What one run of a workflow did, told from act's log."""
+
+    status: int
+    lines: list[dict[str, Any]]
+
+    def jobs(self) -> dict[str, str]:
+        """Job id -> its result (`success`, `failure`); a job that was skipped is not there."""
+        return {line["jobID"]: line["jobResult"] for line in self.lines if line.get("jobResult")}
+
+    def steps(self) -> list[tuple[str, str, str]]:
+        """(job id, step name, result) of each finished step, in order."""
+        return [(line["jobID"], line["step"], line["stepResult"]) for line in self.lines
+                if line.get("stepResult") and line.get("stage") == "Main"]  # fmt: skip
+
+    def text(self) -> str:
+        """The whole log, for looking at when a test fails and for job summaries."""
+        return "\n".join(str(line.get("msg", "")).rstrip("\n") for line in self.lines)
+
+
+@dataclass
+class Hub:
+    """One repository on the small GitHub, and its working copy."""
+
+    folder: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def work(self) -> Path:
+        return self.folder / "work tree"
+
+    @property
+    def origin(self) -> Path:
+        return self.folder / "origin.git"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.folder / "artifacts"
+
+    def git(self, *arguments: str, where: Path | None = None) -> str:
+        """Run git in the working copy (or in `where`); returns what it printed."""
+        done = subprocess.run(["git", *arguments], cwd=where or self.work, check=True, text=True,
+                              capture_output=True, env={**os.environ, **PERSON})  # fmt: skip
+        return done.stdout.strip()
+
+    def commit(self, message: str) -> str:
+        """Commit all of the working copy; returns the commit."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message", message)
+        return self.git("rev-parse", "HEAD")
+
+    def push(self, ref: str) -> None:
+        """Push HEAD to `ref` of the remote, as a person would."""
+        self.git("push", "--quiet", "--force", str(self.origin), f"HEAD:{ref}")
+
+    def tags(self) -> list[str]:
+        """The tags of the remote."""
+        return self.git("tag", "--list", where=self.origin).splitlines()
+
+    def act(self, event: str, workflow: str, ref: str, payload: dict[str, Any]) -> Run:
+        """Run `.github/workflows/<workflow>.yml` of the working copy on an event at `ref`."""
+        path = self.folder / "event.json"
+        path.write_text(json.dumps(payload), "utf-8")
+        clean = {k: v for k, v in os.environ.items()
+                 if not k.startswith(("GITHUB_", "ACTIONS_", "RUNNER_", "MAINLINE_"))}  # fmt: skip
+        env = {**clean, **PERSON, "ACT_ORIGIN": str(self.origin), "ACT_REF": ref,
+               "ARTIFACTS": str(self.artifacts), **self.env}  # fmt: skip
+        # Steps inherit the environment; only what act itself sets has to be given to it by name.
+        passed = [f"--env={k}={v}" for k, v in self.env.items() if k.startswith("GITHUB_")]
+        command = [
+            str(tools.act()), event, "--workflows", f".github/workflows/{workflow}.yml",
+            "--eventpath", str(path), "--platform", "ubuntu-latest=-self-hosted", "--json",
+            "--no-cache-server", "--no-skip-checkout", "--artifact-server-addr", "127.0.0.1",
+            "--concurrent-jobs", "1", "--action-cache-path", str(self.folder / "act"),
+            # Given, or act would ask the person's own `gh` for one.
+            "--secret", "GITHUB_TOKEN=of-no-use", *stand_ins(), *passed,
+        ]  # fmt: skip
+        done = subprocess.run(command, cwd=self.work, env=env, capture_output=True, text=True,
+                              check=False, timeout=600, stdin=subprocess.DEVNULL)  # fmt: skip
+        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        assert lines or done.returncode == 0, f"act said nothing but: {done.stderr[-2000:]}"
+        return Run(done.returncode, lines)
+
+
+def stand_ins() -> list[str]:
+    """Options that put our stand-ins in the place of each action, at the very pinned commit."""
+    options = set()
+    for path in (ROOT / ".github").rglob("*.yml"):
+        for action, name, commit in USES.findall(path.read_text("utf-8")):
+            options.add(f"--local-repository={action}@{commit}={HERE / 'actions' / name}")
+    return sorted(options)
+
+
+def copy_tree(target: Path) -> None:
+    """Copy the files of this repository (tracked, or new and not ignored) to `target`."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Hub:
+    """A repository with this one's files as its first commit, pushed to main."""
+    made = Hub(tmp_path / "hub")
+    made.work.mkdir(parents=True)
+    made.artifacts.mkdir()
+    copy_tree(made.work)
+    made.git("init", "--quiet", "--initial-branch=main")
+    # act takes the repository's name from here; nothing is ever fetched from it.
+    made.git("remote", "add", "origin", f"https://github.com/{SLUG}.git")
+    made.git("init", "--quiet", "--bare", "--initial-branch=main", str(made.origin))
+    made.commit("First")
+    made.push("refs/heads/main")
+    return made
+
+
+@pytest.fixture
+def stubbed(hub: Hub) -> Hub:
+    """The same with a stub in the place of the launcher: only the workflows are tried."""
+    shutil.copy2(HERE / "stub.py", hub.work / "mainline")
+    (hub.work / "mainline").chmod(0o755)
+    hub.commit("Stub")
+    hub.push("refs/heads/main")
+    (hub.folder / "calls").mkdir()
+    hub.env["STUB"] = str(hub.folder / "calls")
+    hub.env["PATH"] = f"{HERE / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    return hub

@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""Stands in for the launcher: notes each call, leaves the files that the command would leave.
+
+`$STUB/fail.json` maps a command to the status with which it is to end.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+STUB = Path(os.environ["STUB"])
+
+
+def note(program: str, arguments: list[str]) -> None:
+    """Append one call to the list, with the names of the credentials that it could see."""
+    seen = sorted(n for n in os.environ if n in ("GITHUB_TOKEN", "GH_TOKEN", "GIT_CONFIG_COUNT"))
+    call = {"job": os.environ.get("GITHUB_JOB"), "call": [program, *arguments], "sees": seen}
+    with (STUB / "calls.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(call) + "\n")
+
+
+def leave(name: str, text: str) -> None:
+    """Write a file of the working folder."""
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Path(name).write_text(text, encoding="utf-8")
+
+
+def verdict(step: str, status: int) -> None:
+    """Write a verdict file of the right name."""
+    leave(f"reports/verdicts/{step}.json", json.dumps({"status": status}))
+
+
+def append(variable: str, text: str) -> None:
+    """Append to the file that a variable of the runner names."""
+    with Path(os.environ[variable]).open("a", encoding="utf-8") as stream:
+        stream.write(text + "\n")
+
+
+def run(command: str, status: int) -> int:
+    """Do what `command` would do to files; returns its status."""
+    if command == "pipeline":
+        verdict("evaluate", status)
+        if status == 0:
+            leave("models/model.json", "{}")
+    elif command == "compare":
+        verdict("compare", status)
+    elif command == "report":
+        leave("reports/report.md", "A report\n")
+        leave("reports/report.html", "<p>A report</p>\n")
+        append("GITHUB_STEP_SUMMARY", "The summary of a report")
+    elif command == "gate":
+        found = [json.loads(p.read_text("utf-8")) for p in Path("reports/verdicts").glob("*.json")]
+        return max((v["status"] for v in found), default=12)
+    elif command == "register" and status == 0:
+        subprocess.check_call(["git", "tag", "--annotate", "-m", "A version", "fraud@v1.0.0"])
+        append("GITHUB_OUTPUT", "version=v1.0.0\ntag=fraud@v1.0.0")
+    return status
+
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    note(Path(sys.argv[0]).name, arguments)
+    failing = STUB / "fail.json"
+    statuses = json.loads(failing.read_text("utf-8")) if failing.exists() else {}
+    sys.exit(run(arguments[0], statuses.get(arguments[0], 0)))

@@ -1,0 +1,166 @@
+"""The workflows run by act with a stub launcher: which command runs when, and with which rights."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+COMMIT = "0" * 40
+
+
+def calls(hub: Any, job: str | None = None) -> list[str]:
+    """The commands that the stub was called with, set-up left out."""
+    path = hub.folder / "calls" / "calls.jsonl"
+    noted = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    words = [" ".join(c["call"]) for c in noted if job in (None, c["job"])]
+    return [w for w in words if w not in ("mainline --help", "mainline data pull")]
+
+
+def seen(hub: Any) -> dict[str, list[str]]:
+    """Command -> credentials that it could see."""
+    path = hub.folder / "calls" / "calls.jsonl"
+    noted = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return {" ".join(c["call"][:2]): c["sees"] for c in noted}
+
+
+def fail(hub: Any, **statuses: int) -> None:
+    """Let commands end with these statuses."""
+    (hub.folder / "calls" / "fail.json").write_text(json.dumps(statuses), "utf-8")
+
+
+def pull_request(hub: Any, number: int = 7) -> dict[str, Any]:
+    """Push a pull request's merge commit; returns the event."""
+    hub.git("switch", "--quiet", "--create", f"change-{number}")
+    sha = hub.commit("A change")
+    hub.push(f"refs/pull/{number}/merge")
+    head = {"ref": f"change-{number}", "sha": sha}
+    base = {"ref": "main", "sha": hub.git("rev-parse", "main")}
+    return {"action": "opened", "number": number,
+            "pull_request": {"number": number, "head": head, "base": base}}  # fmt: skip
+
+
+def push_event(hub: Any) -> dict[str, Any]:
+    """A push to main."""
+    return {"ref": "refs/heads/main", "before": COMMIT, "after": hub.git("rev-parse", "HEAD")}
+
+
+TRAINED = ["mainline pipeline", "mainline compare --base auto", "mainline report --summary"]
+
+
+def test_a_pull_request_is_trained_compared_reported_and_gated(stubbed: Any) -> None:
+    """A good pull request runs the loop's commands in order and ends green, without a token."""
+    run = stubbed.act("pull_request", "train", "refs/pull/7/merge", pull_request(stubbed))
+    assert run.jobs() == {"train": "success", "gate": "success"}, run.text()
+    assert calls(stubbed) == [*TRAINED, "mainline gate"]
+    assert not any(seen(stubbed).values())
+    assert "The summary of a report" in run.text()
+    kept = {p.relative_to(stubbed.artifacts).as_posix() for p in stubbed.artifacts.rglob("*.*")}
+    assert kept == {
+        "verdicts/evaluate.json", "verdicts/compare.json", "report/report.md",
+        "report/report.html", "model/model.json",
+    }  # fmt: skip
+
+
+def test_a_failed_comparison_is_reported_and_blocks(stubbed: Any) -> None:
+    """A comparison that fails still leaves a report and verdicts, and the job gate is red."""
+    fail(stubbed, compare=10)
+    run = stubbed.act("pull_request", "train", "refs/pull/7/merge", pull_request(stubbed))
+    assert run.status != 0
+    assert run.jobs()["gate"] == "failure"
+    assert calls(stubbed) == [*TRAINED, "mainline gate"]
+    assert (stubbed.artifacts / "report" / "report.md").is_file()
+
+
+def test_a_pipeline_that_breaks_still_reaches_the_gate(stubbed: Any) -> None:
+    """Where nothing was trained the gate runs all the same, and is red."""
+    fail(stubbed, pipeline=20)
+    run = stubbed.act("pull_request", "train", "refs/pull/7/merge", pull_request(stubbed))
+    assert run.jobs() == {"train": "failure", "gate": "failure"}
+    assert calls(stubbed, "gate") == ["mainline gate"]
+
+
+def test_the_gate_is_red_where_there_is_no_verdict(stubbed: Any) -> None:
+    """Without any artifact the gate does not pass: what was not measured did not pass."""
+    event = pull_request(stubbed)
+    path = stubbed.work / ".github/workflows/train.yml"
+    path.write_text(path.read_text("utf-8").replace("actions/keep", "actions/setup"), "utf-8")
+    run = stubbed.act("pull_request", "train", "refs/pull/7/merge", event)
+    assert run.jobs() == {"train": "success", "gate": "failure"}
+
+
+def test_a_dispatch_compares_with_the_base_that_it_was_given(stubbed: Any) -> None:
+    """The base of a dispatched run is data: a shell's characters reach the command whole."""
+    base = "x; touch pwned $(touch pwned)"
+    event = {"ref": "refs/heads/main", "inputs": {"pr": "7", "base": base}}
+    run = stubbed.act("workflow_dispatch", "train", "refs/heads/main", event)
+    assert run.status == 0, run.text()
+    assert f"mainline compare --base {base}" in calls(stubbed)
+
+
+def test_a_merge_is_registered_pushed_released_and_rehearsed(stubbed: Any) -> None:
+    """A push to main ends in a tag on the remote, a GitHub release and a rehearsal of it."""
+    run = stubbed.act("push", "release", "refs/heads/main", push_event(stubbed))
+    assert run.status == 0, run.text()
+    assert calls(stubbed) == [
+        *TRAINED, "mainline gate", "mainline register", "mainline build",
+        "gh release create fraud@v1.0.0 --verify-tag --title fraud@v1.0.0 "
+        "--notes-file reports/report.md models/model.json",
+        "mainline rollout rehearse v1.0.0",
+    ]  # fmt: skip
+    assert stubbed.tags() == ["fraud@v1.0.0"]
+    assert {c: s for c, s in seen(stubbed).items() if s} == {"gh release": ["GH_TOKEN"]}
+    assert "MAINLINE_TARGET is not set" in run.text()
+
+
+@pytest.mark.parametrize("command", ["pipeline", "compare", "report", "register", "build"])
+def test_a_merge_that_fails_is_not_released(stubbed: Any, command: str) -> None:
+    """Whatever step fails on main: no tag is pushed and nothing is rolled out."""
+    fail(stubbed, **{command: 10})
+    run = stubbed.act("push", "release", "refs/heads/main", push_event(stubbed))
+    assert run.status != 0
+    assert stubbed.tags() == []
+    assert not [c for c in calls(stubbed) if "rollout" in c or c.startswith("gh ")]
+
+
+def test_the_monitor_opens_the_pull_request_after_an_alarm(stubbed: Any) -> None:
+    """An alarm turns the run red and does not keep retraining from being asked."""
+    fail(stubbed, monitor=10)
+    run = stubbed.act("schedule", "monitor", "refs/heads/main", {"schedule": "17 5 * * *"})
+    assert run.jobs() == {"monitor": "failure"}
+    assert calls(stubbed) == ["mainline pipeline", "mainline monitor", "mainline retrain --open"]
+    assert seen(stubbed)["mainline monitor"] == []
+    assert seen(stubbed)["mainline retrain"] == ["GITHUB_TOKEN", "GIT_CONFIG_COUNT"]
+
+
+def test_checks_run_the_same_word_as_a_laptop(stubbed: Any) -> None:
+    """The check is `./mainline test` and nothing else."""
+    run = stubbed.act("push", "check", "refs/heads/main", push_event(stubbed))
+    assert run.status == 0, run.text()
+    assert calls(stubbed) == ["mainline test"]
+
+
+def workflow_run(event: str) -> dict[str, Any]:
+    """The end of a train run, as comment.yml hears of it."""
+    return {"action": "completed", "workflow_run": {
+        "id": 5, "event": event, "head_branch": "change", "head_sha": COMMIT,
+        "head_repository": {"full_name": "acme/fraud"}}}  # fmt: skip
+
+
+def test_the_comment_gets_the_report_of_the_run(stubbed: Any) -> None:
+    """comment.yml hands the downloaded folder to the command that posts it."""
+    (stubbed.artifacts / "report").mkdir()
+    (stubbed.artifacts / "report" / "report.md").write_text("Hello", "utf-8")
+    run = stubbed.act("workflow_run", "comment", "refs/heads/main", workflow_run("pull_request"))
+    assert run.status == 0, run.text()
+    (call,) = calls(stubbed)
+    assert call.startswith("mainline report --post --artifact ")
+    assert call.endswith("/report")
+
+
+def test_nothing_is_commented_after_a_push(stubbed: Any) -> None:
+    """A push has no pull request to comment on: the job is skipped, the run is green."""
+    run = stubbed.act("workflow_run", "comment", "refs/heads/main", workflow_run("push"))
+    assert run.status == 0
+    assert run.jobs() == {}
