@@ -62,12 +62,17 @@ def is_shallow(root: Path) -> bool:
     return git(root, "rev-parse", "--is-shallow-repository", check=False) == "true"
 
 
-def require_history(root: Path) -> None:
-    """Raise unless `root` is a repository with a commit and its whole history."""
+def require_repository(root: Path) -> None:
+    """Raise UsageError unless `root` is inside a Git work tree."""
     if not is_repository(root):
         raise UsageError(
             "This folder is not a Git repository", "Run `git init` and commit, or clone it"
         )
+
+
+def require_history(root: Path) -> None:
+    """Raise unless `root` is a repository with a commit and its whole history."""
+    require_repository(root)
     if head(root) is None:
         raise UsageError("This repository has no commit yet", "Commit first")
     if is_shallow(root):

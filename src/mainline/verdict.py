@@ -133,5 +133,6 @@ def recorded(root: Path, step: str) -> Iterator[None]:
         yield
     except MainlineError as error:
         with contextlib.suppress(MainlineError):
-            StepVerdict(step, (Check(step, Verdict.ERROR, str(error)),)).write(root)
+            check = Check(step, Verdict.ERROR, str(error), value=error.status, unit="exit status")
+            StepVerdict(step, (check,)).write(root)
         raise

@@ -1,0 +1,385 @@
+"""The command line: one command a step, in the order of the flow. No logic lives here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mainline import console
+from mainline.errors import MainlineError, UsageError
+
+OUTPUT = "`--json` on any command prints the machine's form; `--debug` shows where a bug is."
+app = typer.Typer(
+    name="mainline", no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+    pretty_exceptions_enable=False, epilog=OUTPUT,
+    help="Git as the control plane of a machine-learning model.",
+)  # fmt: skip
+Base = Annotated[str, typer.Option(help="auto, or a version, branch or commit to compare with")]
+
+
+def root() -> Path:
+    """The repository: the folder that the launcher names, else the current one."""
+    return Path(os.environ.get("MAINLINE_ROOT") or Path.cwd())
+
+
+# ---- check the data, train, evaluate -----------------------------------------------------------
+
+
+@app.command()
+def validate() -> None:
+    """Check the data against schema.yaml."""
+    from mainline.data import validate as step
+
+    console.show(step.run(root()))
+
+
+@app.command()
+def train() -> None:
+    """Train the model and choose its threshold."""
+    from mainline.train import train as step
+
+    console.show(step.run(root()))
+
+
+@app.command()
+def evaluate() -> None:
+    """Measure the model on rows that it has not seen."""
+    from mainline.evaluate import evaluate as step
+
+    console.show(step.run(root()))
+
+
+@app.command()
+def pipeline(force: Annotated[bool, typer.Option(help="run every stage again")] = False) -> None:
+    """Validate, train and evaluate what has changed (`dvc repro`)."""
+    from mainline.pipeline import reproduce
+
+    raise typer.Exit(reproduce(root(), force=force))
+
+
+# ---- compare, report, decide -------------------------------------------------------------------
+
+
+@app.command()
+def compare(base: Base = "auto") -> None:
+    """Compare the candidate with production on the same rows."""
+    from mainline.compare import compare as step
+
+    console.show(step.run(root(), base))
+
+
+@app.command()
+def report(
+    summary: Annotated[bool, typer.Option(help="add it to $GITHUB_STEP_SUMMARY")] = False,
+    post: Annotated[bool, typer.Option(help="post an artifact's report with CML")] = False,
+    artifact: Annotated[Path | None, typer.Option(help="folder of the artifact to post")] = None,
+) -> None:
+    """Write the report: Markdown and one HTML page."""
+    if post:
+        from mainline.report import post as poster
+
+        console.done(poster.run(root(), artifact))
+        return
+    from mainline.report import report as step
+
+    console.done(step.run(root(), summary=summary))
+
+
+@app.command()
+def gate() -> None:
+    """Turn all verdict files into one exit status."""
+    from mainline.report import gate as step
+
+    console.show(step.run(root()))
+
+
+@app.command()
+def check(base: Base = "auto") -> None:
+    """Run all gates here, as CI does."""
+    from mainline.report import check as step
+
+    console.show(step.run(root(), base))
+
+
+# ---- register, serve, roll out -----------------------------------------------------------------
+
+
+@app.command()
+def register(
+    push: Annotated[bool, typer.Option(help="push the tag to origin")] = False,
+    base: Base = "auto",
+) -> None:
+    """Register the approved commit: an annotated tag with the digests and the verdict."""
+    from mainline.register import register as step
+
+    console.done(step.run(root(), push=push))
+
+
+@app.command()
+def promote(
+    version: Annotated[str, typer.Argument(help="such as v1.0.0 or card-fraud@v1.0.0")],
+    to: Annotated[str, typer.Option(help="dev, staging, prod or archived")] = "prod",
+    push: Annotated[bool, typer.Option(help="push the tag to origin")] = False,
+) -> None:
+    """Assign a version to a stage."""
+    from mainline.register import register as step
+
+    console.done(step.assign(root(), version, to, push=push))
+
+
+@app.command()
+def build(
+    version: Annotated[str | None, typer.Argument(help="default: the newest version")] = None,
+) -> None:
+    """Build the Bento of a registered version."""
+    from mainline.serve import build as step
+
+    console.done(step.build(root(), version))
+
+
+@app.command()
+def serve(
+    bento: Annotated[str | None, typer.Option(help="folder or tag; default: the newest")] = None,
+    host: str = "127.0.0.1",
+    port: int = 3000,
+    version: str | None = None,
+) -> None:
+    """Serve a built Bento over HTTP."""
+    from mainline.serve import build as step
+
+    step.serve(root(), bento, host=host, port=port, version=version)
+
+
+@app.command()
+def predict(
+    file: Annotated[Path, typer.Argument(help="CSV, TSV or Parquet of rows")],
+    out: Annotated[Path, typer.Option(help="where predictions.parquet goes")] = Path(
+        "build/predictions.parquet"
+    ),
+    log: Annotated[str | None, typer.Option(help="also write a prediction log there")] = None,
+    part: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Score a file of rows with the model in models/."""
+    if log is not None:
+        from mainline.serve import batch
+
+        console.done(batch.predict_file(root(), file, out, log))
+        return
+    from mainline.evaluate import predict as step
+
+    console.done(step.run(root(), file, out, part or "test"))
+
+
+rollout = typer.Typer(help="Move traffic to a version, judged at each stage.", no_args_is_help=True)
+app.add_typer(rollout, name="rollout")
+
+
+@rollout.command("rehearse")
+def rollout_rehearse(
+    version: Annotated[str, typer.Argument(help="a registered version")],
+    down: Annotated[bool, typer.Option(help="stop everything afterwards")] = True,
+) -> None:
+    """All stages in one go, against replayed held-out rows, on this machine."""
+    from mainline.rollout import rehearse as step
+
+    console.show(step.run(root(), version, down=down))
+
+
+@rollout.command("start")
+def rollout_start(version: str) -> None:
+    """Start a version beside the stable one; no traffic yet."""
+    from mainline.rollout import rollout as step
+
+    console.done(step.begin(root(), version))
+
+
+@rollout.command("stage")
+def rollout_stage(
+    name: str, wait: Annotated[float, typer.Option(help="seconds to wait for a verdict")] = 600.0
+) -> None:
+    """Move to a stage and wait for its verdict."""
+    from mainline.rollout import rollout as step
+
+    console.show(step.stage(root(), name, wait))
+
+
+@rollout.command("abort")
+def rollout_abort(reason: str = "asked for") -> None:
+    """All traffic back to the stable version."""
+    from mainline.rollout import rollout as step
+
+    console.done(step.abort(root(), reason))
+
+
+@rollout.command("status")
+def rollout_status() -> None:
+    """The state of the rollout on this machine."""
+    from mainline.rollout import rollout as step
+
+    console.done(step.status(root()))
+
+
+@rollout.command("history")
+def rollout_history() -> None:
+    """Who did what, and the numbers of each look."""
+    from mainline.rollout import rollout as step
+
+    console.done({"history": step.history(root())})
+
+
+@rollout.command("down")
+def rollout_down() -> None:
+    """Stop Envoy, guard and services on this machine."""
+    from mainline.rollout import rollout as step
+
+    console.done(step.down(root()))
+
+
+# ---- watch, retrain ----------------------------------------------------------------------------
+
+
+@app.command()
+def monitor(
+    as_of: Annotated[str | None, typer.Option(help="look as if it were this day")] = None,
+    log: Annotated[str | None, typer.Option(help="the prediction log")] = None,
+    labels: Annotated[str | None, typer.Option(help="labels that came later")] = None,
+    html: Annotated[bool, typer.Option(help="draw alarmed windows with Evidently")] = True,
+) -> None:
+    """Watch production: drift, quality and data."""
+    from mainline.monitor import monitor as step
+
+    console.show(step.run(root(), as_of=as_of, log=log, labels=labels, html=html))
+
+
+@app.command()
+def retrain(
+    as_of: Annotated[str | None, typer.Option(help="look as if it were this day")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="open the pull request")] = False,
+    dry_run: Annotated[bool, typer.Option(help="only say what would be done")] = False,
+) -> None:
+    """Put new data and a new model on one branch, with the text of its pull request."""
+    from mainline.retrain import retrain as step
+
+    console.done(step.run(root(), as_of=as_of, open_=open_, dry_run=dry_run))
+
+
+# ---- new data, new labels ----------------------------------------------------------------------
+
+data = typer.Typer(help="Add or fetch rows.", no_args_is_help=True)
+app.add_typer(data, name="data")
+labels_ = typer.Typer(help="Add labels that came later.", no_args_is_help=True)
+app.add_typer(labels_, name="labels")
+
+
+@data.command("add")
+def data_add(files: list[Path]) -> None:
+    """Check files of rows, add them to data/ and version them."""
+    from mainline.data import add as step
+
+    console.done(step.add_rows(root(), files))
+
+
+@data.command("pull")
+def data_pull() -> None:
+    """Fetch the data that data.dvc points to."""
+    from mainline.data import add as step
+
+    console.done(step.pull(root()))
+
+
+@labels_.command("add")
+def labels_add(files: list[Path]) -> None:
+    """Check files of labels, add them to data/ and version them."""
+    from mainline.data import add as step
+
+    console.done(step.add_labels(root(), files))
+
+
+# ---- all of it ---------------------------------------------------------------------------------
+
+
+@app.command()
+def status() -> None:
+    """What should run, what does run, the rollout's stage, the last look at production."""
+    from mainline.status import status as step
+
+    console.done(step(root()))
+
+
+@app.command()
+def loop(
+    keep: Annotated[bool, typer.Option(help="keep the throw-away clone")] = False,
+    seed: int = 7,
+    fast: Annotated[bool, typer.Option(help="less traffic, fewer months")] = False,
+    open_: Annotated[bool, typer.Option("--open", help="open the page in a browser")] = False,
+    out: Annotated[Path | None, typer.Option(help="where the page goes")] = None,
+) -> None:
+    """Every step above on the sample, in a throw-away clone, and a page that shows it."""
+    from mainline.loop import loop as step
+
+    raise typer.Exit(step.run(root(), keep=keep, seed=seed, fast=fast, open_page=open_, out=out))
+
+
+@app.command()
+def lock(upgrade: Annotated[bool, typer.Option(help="take newer versions")] = False) -> None:
+    """Renew the locks from pyproject.toml."""
+    from mainline.lock import run
+
+    run(root(), upgrade=upgrade)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def test(context: typer.Context, slow: bool = False) -> None:
+    """Run the tests, the linter and the type checker; more arguments go to pytest."""
+    from mainline.testing import run
+
+    raise typer.Exit(run(root(), slow, context.args))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and exit with the status of interfaces: errors are one sentence, no traceback."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    console.JSON = _take(arguments, "--json")
+    debug = _take(arguments, "--debug")
+    sys.exit(_guarded(lambda: app(args=arguments, prog_name="mainline", standalone_mode=False), debug))
+
+
+def _take(arguments: list[str], flag: str) -> bool:
+    found = flag in arguments
+    while flag in arguments:
+        arguments.remove(flag)
+    return found
+
+
+def _guarded(call: Callable[[], Any], debug: bool) -> int:
+    from click.exceptions import Abort, ClickException
+
+    try:
+        returned = call()
+        return returned if isinstance(returned, int) else 0
+    except MainlineError as error:
+        if debug:
+            raise
+        console.failed(error)
+        return error.status
+    except ClickException as error:
+        console.failed(UsageError(error.format_message(), "See `./mainline --help`"))
+        return UsageError.status
+    except (KeyboardInterrupt, Abort):
+        print("mainline: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        console.failed(MainlineError(
+            f"Mainline has a bug here: {type(error).__name__}: {error}",
+            "Run it again with `--debug` and report what it prints",
+        ))  # fmt: skip
+        return 1
