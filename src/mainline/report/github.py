@@ -1,0 +1,94 @@
+"""GitHub's API, as far as a report needs it. Standard library only."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mainline.errors import MainlineError, RemoteError, UsageError
+
+PAGE = 100
+MOST_PAGES = 50
+SECONDS = 30
+
+
+@dataclass(frozen=True)
+class GitHub:
+    """One repository (`owner/name`) at an API address, with a token."""
+
+    api: str
+    repository: str
+    token: str
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> GitHub:
+        """The repository of a workflow's environment.
+
+        Raises UsageError outside a workflow, RemoteError where there is no token.
+        """
+        repository = environ.get("GITHUB_REPOSITORY", "")
+        if not repository:
+            raise UsageError(
+                "GITHUB_REPOSITORY is not set, so there is no pull request to post to",
+                "Run this in a workflow, or read reports/report.md",
+            )
+        token = environ.get("GITHUB_TOKEN", "")
+        if not token:
+            raise RemoteError("GITHUB_TOKEN is not set", "Give it to this step through `env:`")
+        api = environ.get("GITHUB_API_URL") or "https://api.github.com"
+        if not api.startswith(("https://", "http://127.0.0.1:", "http://localhost:")):
+            raise RemoteError("GITHUB_API_URL is not an https address", "Correct or unset it")
+        return cls(api.rstrip("/"), repository, token)
+
+    def get_all(self, path: str, **query: str) -> list[dict[str, Any]]:
+        """All pages of the list at `path` (below the repository). Raises RemoteError."""
+        found: list[dict[str, Any]] = []
+        for page in range(1, MOST_PAGES + 1):
+            words = urllib.parse.urlencode({**query, "per_page": PAGE, "page": page})
+            items = self.call("GET", f"{path}?{words}")
+            found += items
+            if len(items) < PAGE:
+                break
+        return found
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """The JSON answer to one request below the repository. Raises RemoteError."""
+        request = urllib.request.Request(  # noqa: S310 - `of` allows http only to this machine
+            f"{self.api}/repos/{self.repository}/{path}",
+            data=None if body is None else json.dumps(body).encode("utf-8"),
+            method=method,
+            headers={
+                "Authorization": f"Bearer {self.token}",
+                "Accept": "application/vnd.github+json",
+                "X-GitHub-Api-Version": "2022-11-28",
+                "Content-Type": "application/json",
+                "User-Agent": "mainline",
+            },
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
+                return json.loads(answer.read().decode("utf-8"))
+        except urllib.error.HTTPError as error:
+            raise _named(error, f"{method} {path.partition('?')[0]}") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise RemoteError(f"GitHub could not be asked ({reason})", "Try again") from error
+
+
+def _named(error: urllib.error.HTTPError, what: str) -> MainlineError:
+    with error:
+        try:
+            said = json.loads(error.read().decode("utf-8")).get("message", "")
+        except (ValueError, AttributeError, OSError):
+            said = ""
+    cause = f"GitHub answered {error.code} to {what}" + (f" ({said})" if said else "")
+    if error.code in (401, 403):
+        return RemoteError(cause, "Give the job `permissions: pull-requests: write`")
+    if error.code == 404:
+        return RemoteError(cause, "Check that the token may see this repository")
+    return RemoteError(cause, "Try again")
