@@ -149,7 +149,9 @@ def coerce(raw: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame, list[Proble
             problems.append(Problem(column.name, f"type {column.type}", rows))
     frame = pd.DataFrame(typed, index=raw.index)
     if schema.row_id is None:
-        frame.insert(0, ROW_ID, content_ids(frame, schema))
+        # A file that goes from one side of a comparison to the other carries the ids it was given.
+        given = as_text(raw[ROW_ID]) if ROW_ID in raw else content_ids(frame, schema)
+        frame.insert(0, ROW_ID, given)
     return frame, problems
 
 

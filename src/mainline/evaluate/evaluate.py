@@ -46,7 +46,7 @@ def run(root: Path) -> StepVerdict:
                    for p, q in (("tune", found.of("tune")), ("test", test))}  # fmt: skip
         sliced = slices(frame, part, found, options, rules)
         write_json(root / "reports" / "metrics.json",
-                   _plain({**metrics, "slices": sliced, "rows": _rows(test, model.task)}))  # fmt: skip
+                   plain({**metrics, "slices": sliced, "rows": _rows(test, model.task)}))  # fmt: skip
         plot(root, model, test)
         done = StepVerdict("evaluate", judge(test, metrics["test"], model.task), {
             "code": inputs.code_digest(root), "data": table.data_digest(root),
@@ -150,9 +150,10 @@ def _rows(found: predictions.Predictions, task: str) -> dict[str, int]:
     return rows
 
 
-def _plain(node: Any) -> Any:
+def plain(node: Any) -> Any:
+    """`node` with floats rounded to six places, and null where they are not finite."""
     if isinstance(node, dict):
-        return {k: _plain(v) for k, v in node.items()}
+        return {k: plain(v) for k, v in node.items()}
     if isinstance(node, float):
         return round(node, 6) if math.isfinite(node) else None
     return node
