@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mainline.errors import MainlineError, RemoteError, UsageError
@@ -19,7 +19,10 @@ class GitError(MainlineError):
     status = 21
 
 
-def git(root: Path, *arguments: str, check: bool = True, stdin: str | None = None) -> str:
+def git(
+    root: Path, *arguments: str, check: bool = True, stdin: str | None = None,
+    env: Mapping[str, str] | None = None,
+) -> str:  # fmt: skip
     """Run `git ARGUMENTS` in `root`; returns its standard output less the last line ends.
 
     Raises GitError with Git's last line when it fails and `check` is set.
@@ -27,15 +30,16 @@ def git(root: Path, *arguments: str, check: bool = True, stdin: str | None = Non
     if shutil.which("git") is None:
         raise UsageError("Git was not found", "Install Git and try again")
     # A hook or a credential prompt must never hang a pipeline.
-    env = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8"}
+    variables = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", **(env or {})}
     done = subprocess.run(
         ["git", "-c", "core.quotepath=off", *arguments],
         cwd=root, input=stdin, capture_output=True, text=True, encoding="utf-8",
-        errors="replace", env=env, check=False,
+        errors="replace", env=variables, check=False,
     )  # fmt: skip
     if check and done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
-        raise GitError(f"git {arguments[0]} failed: {said}")
+        command = next((a for a in arguments if not a.startswith("-") and "=" not in a), "")
+        raise GitError(f"git {command} failed: {said}")
     return done.stdout.rstrip("\n")
 
 

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mainline import settings
 from mainline.files import digest_files, digest_json, visible_files
 
-CODE = ("src", "params.yaml", "schema.yaml", "dvc.yaml", "requirements.txt")
-TRAINING = ("src", "params.yaml", "schema.yaml", "data.dvc", "dvc.yaml", "requirements.txt")
+# What decides which model comes out of a table: the dependencies of the stage `train` in dvc.yaml.
+MAKING = ("src/project", "src/mainline/data", "src/mainline/train", "schema.yaml", "requirements.txt")
+SECTIONS = ("model", "split", "features", "train")
+# Where a commit may have changed the model, the data among it.
+TRAINING = (*MAKING, "params.yaml", "data.dvc", "dvc.yaml")
 POLICY = ("tests/data", "tests/model")
 
 
 def code_digest(root: Path) -> str:
-    """The digest of everything that decides what a model is, but the data."""
-    return digest_files(_files(root, CODE), root)
+    """The digest of what makes a model, but the data: code, schema, lock, sections of params.yaml.
+
+    A verdict that carries another one is of other code.
+    """
+    options = settings.load(root)
+    sections = {name: getattr(options, name).model_dump(mode="json") for name in SECTIONS}
+    sections["threshold"] = options.evaluate.threshold.model_dump(mode="json")
+    sections["maturity_days"] = options.monitor.maturity_days
+    return digest_json([digest_files(_files(root, MAKING), root), sections])
 
 
 def policy_digest(root: Path, gate: object, salt: str) -> str:
