@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mainline import settings
 from mainline.errors import RemoteError, UsageError
 from mainline.report.artifact import comment, read_report
 from mainline.report.github import GitHub
@@ -43,6 +44,16 @@ class Finished:
     owner: str
     repository: str
     url: str
+
+
+def run(root: Path, artifact: Path | None) -> dict[str, Any]:
+    """`mainline report --post --artifact DIR`; returns {text, urls}. Raises as `post` does."""
+    if artifact is None:
+        raise UsageError(
+            "`--post` needs the folder of the run's artifact", "Give it with `--artifact DIR`"
+        )
+    posted = post(settings.load(root).model.name, artifact)
+    return {"text": f"{posted.note}.", "urls": list(posted.urls)}
 
 
 def post(model: str, folder: Path, environ: Mapping[str, str] = os.environ) -> Posted:

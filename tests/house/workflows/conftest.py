@@ -14,14 +14,13 @@ from typing import Any
 
 import pytest
 import tools
+from copies import copy_tree
 
 ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # for the modules beside the tests
 SLUG = "acme/fraud"
 USES = re.compile(r"uses:\s*([\w.-]+/([\w.-]+))@([0-9a-f]{40})")
-PERSON = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
-          for what, value in (("NAME", "Test"), ("EMAIL", "test@example.invalid"))}  # fmt: skip
 
 
 @dataclass
@@ -67,7 +66,7 @@ class Hub:
     def git(self, *arguments: str, where: Path | None = None) -> str:
         """Run git in the working copy (or in `where`); returns what it printed."""
         done = subprocess.run(["git", *arguments], cwd=where or self.work, check=True, text=True,
-                              capture_output=True, env={**os.environ, **PERSON})  # fmt: skip
+                              capture_output=True)  # fmt: skip
         return done.stdout.strip()
 
     def commit(self, message: str) -> str:
@@ -90,7 +89,7 @@ class Hub:
         path.write_text(json.dumps(payload), "utf-8")
         clean = {k: v for k, v in os.environ.items()
                  if not k.startswith(("GITHUB_", "ACTIONS_", "RUNNER_", "MAINLINE_"))}  # fmt: skip
-        env = {**clean, **PERSON, "ACT_ORIGIN": str(self.origin), "ACT_REF": ref,
+        env = {**clean, "ACT_ORIGIN": str(self.origin), "ACT_REF": ref,
                "ARTIFACTS": str(self.artifacts), **self.env}  # fmt: skip
         # Steps inherit the environment; only what act itself sets has to be given to it by name.
         passed = [f"--env={k}={v}" for k, v in self.env.items() if k.startswith("GITHUB_")]
@@ -116,18 +115,6 @@ def stand_ins() -> list[str]:
         for action, name, commit in USES.findall(path.read_text("utf-8")):
             options.add(f"--local-repository={action}@{commit}={HERE / 'actions' / name}")
     return sorted(options)
-
-
-def copy_tree(target: Path) -> None:
-    """Copy the files of this repository (tracked, or new and not ignored) to `target`."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
 
 
 @pytest.fixture
