@@ -1,0 +1,116 @@
+"""Labels from wherever they come: with the rows, in data/labels/, or at an address of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mainline.data.schema import Schema
+from mainline.data.table import LABEL_COLUMNS, check_labels, last_labels, row_files
+from mainline.errors import DataError
+
+KEYS = ("row_id", "prediction_id")
+
+
+def all_labels(root: Path, schema: Schema, address: str | None) -> pd.DataFrame:
+    """Every label known here: key (a row id or a prediction id), label, known_at, source.
+
+    Times are naive UTC. A label may stand more than once; `known_by` takes the last. Raises
+    DataError when a file or the address cannot be read.
+    """
+    found = [_of_rows(root, schema)]
+    for path in sorted((root / "data" / "labels").glob("*.parquet")):
+        found.append(_table(_read(str(path)), path.name))
+    if address:
+        found.append(at_address(address))
+    return pd.concat([f for f in found if len(f)] or [found[0]], ignore_index=True)
+
+
+def known_by(labels: pd.DataFrame, as_of: pd.Timestamp) -> pd.DataFrame:
+    """One label a key: the one that became known last, of those known by `as_of`."""
+    return last_labels(
+        labels[labels["known_at"] <= as_of].rename(columns={"key": "row_id"})
+    ).rename(columns={"row_id": "key"})
+
+
+def join(log: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
+    """`label` and `known_at` for each row of the log (n,), by prediction id, else by row id."""
+    by_key = labels.set_index("key")[["label", "known_at"]]
+    found = by_key.reindex(log["prediction_id"].astype(str))
+    other = by_key.reindex(log["row"].astype(str))
+    found.index = other.index = log.index
+    missing = found["known_at"].isna()
+    return found.where(~missing, other)
+
+
+def at_address(address: str) -> pd.DataFrame:
+    """All label files (Parquet or JSON Lines) at an fsspec address, a folder or a file."""
+    import fsspec  # type: ignore[import-untyped]
+
+    try:
+        system, where = fsspec.core.url_to_fs(address)
+        if system.isfile(where):
+            names = [where]
+        else:
+            names = sorted(n for n in system.find(where) if n.endswith((".parquet", ".jsonl")))
+        tables = []
+        for name in names:
+            with system.open(name, "rb") as stream:
+                tables.append(_table(_read(stream, name), Path(name).name))
+    except (OSError, ImportError, ValueError) as error:
+        raise DataError(
+            f"The labels at {address} could not be read ({error})",
+            "Check the address in MAINLINE_LABELS or monitor.labels",
+        ) from error
+    return pd.concat(tables, ignore_index=True) if tables else _empty()
+
+
+def _read(source: Any, name: str = ".parquet") -> pd.DataFrame:
+    if name.endswith(".jsonl"):
+        return pd.read_json(source, lines=True, dtype=False, convert_dates=False)
+    try:
+        return pd.read_parquet(source)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"A file of labels could not be read ({error})", "Write it again"
+        ) from error
+
+
+def _table(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Labels with the column `key`; raises DataError when a column is gone or a value missing."""
+    if not len(frame):
+        return _empty()
+    key = next((k for k in KEYS if k in frame), None)
+    if key is None:
+        raise DataError(
+            f"{name} has neither row_id nor prediction_id", "Name the row of each label"
+        )
+    return check_labels(frame.rename(columns={key: "row_id"}), name).rename(
+        columns={"row_id": "key"}
+    )
+
+
+def _of_rows(root: Path, schema: Schema) -> pd.DataFrame:
+    """Labels that came with their rows, where the table says when each became known."""
+    if not (schema.row_id and schema.known_at):
+        return _empty()
+    wanted = [schema.row_id, schema.target, schema.known_at]
+    found = []
+    for path in row_files(root):
+        if path.suffix not in (".parquet", ".pq"):
+            continue
+        import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+        if set(wanted) <= set(pq.read_schema(path).names):
+            rows = pd.read_parquet(path, columns=wanted).dropna(subset=wanted)
+            rows.columns = ["row_id", "label", "known_at"]
+            found.append(_table(rows, path.name))
+    return pd.concat(found, ignore_index=True) if found else _empty()
+
+
+def _empty() -> pd.DataFrame:
+    names = ["key", *LABEL_COLUMNS[1:]]
+    empty = pd.DataFrame({c: pd.Series(dtype=object) for c in names})
+    return empty.astype({"known_at": "datetime64[ns]"})
