@@ -50,6 +50,7 @@ class Hub:
 
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def work(self) -> Path:
@@ -93,6 +94,7 @@ class Hub:
                "ARTIFACTS": str(self.artifacts), **self.env}  # fmt: skip
         # Steps inherit the environment; only what act itself sets has to be given to it by name.
         passed = [f"--env={k}={v}" for k, v in self.env.items() if k.startswith("GITHUB_")]
+        passed += [f"--var={k}={v}" for k, v in self.variables.items()]
         command = [
             str(tools.act()), event, "--workflows", f".github/workflows/{workflow}.yml",
             "--eventpath", str(path), "--platform", "ubuntu-latest=-self-hosted", "--json",

@@ -11,6 +11,8 @@ import yaml
 PIN = re.compile(r"uses:\s*(?P<action>\S+?)@(?P<ref>\S+)(?P<comment>.*)")
 GRANT = re.compile(r"^\s+[a-z-]+: (read|write)\b(?P<comment>.*)$", re.MULTILINE)
 LONGEST = 80
+# The monitor's INCONCLUSIVE (status 11) is a day with too few rows, not something to wake up for.
+FORGIVEN = {"./mainline monitor || [ $? -eq 11 ] "}
 # Who may write what. A workflow that runs a stranger's code is not here: it may write nothing.
 WRITES = {
     "comment": {"pull-requests"},
@@ -34,7 +36,7 @@ def _of_lines(text: str) -> Iterator[str]:
     if len(text.splitlines()) >= LONGEST:
         yield f"it has {LONGEST} lines or more"
     yield from unpinned(text)
-    if re.search(r"run:.*\|\|", text):
+    if any("||" in run and run not in FORGIVEN for run in re.findall(r"run: ([^#\n]*)", text)):
         yield "a step swallows a status"
     for grant in GRANT.finditer(text):
         if not grant["comment"].strip().startswith("#"):

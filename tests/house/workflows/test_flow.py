@@ -114,6 +114,15 @@ def test_a_merge_is_registered_pushed_released_and_rehearsed(stubbed: Any) -> No
     assert "MAINLINE_TARGET is not set" in run.text()
 
 
+def test_a_target_that_was_not_rolled_out_to_is_no_success(stubbed: Any) -> None:
+    """With a target set, a rehearsal is not passed off as a deployment."""
+    stubbed.variables["MAINLINE_TARGET"] = "ssh://somewhere.invalid/srv"
+    event = {"ref": "refs/heads/main", "inputs": {"version": "v1.0.0"}}
+    run = stubbed.act("workflow_dispatch", "deploy", "refs/heads/main", event)
+    assert run.jobs() == {"rehearse": "failure"}
+    assert "this workflow only rehearses" in run.text()
+
+
 @pytest.mark.parametrize("command", ["pipeline", "compare", "report", "register", "build"])
 def test_a_merge_that_fails_is_not_released(stubbed: Any, command: str) -> None:
     """Whatever step fails on main: no tag is pushed and nothing is rolled out."""
@@ -132,6 +141,17 @@ def test_the_monitor_opens_the_pull_request_after_an_alarm(stubbed: Any) -> None
     assert calls(stubbed) == ["mainline pipeline", "mainline monitor", "mainline retrain --open"]
     assert seen(stubbed)["mainline monitor"] == []
     assert seen(stubbed)["mainline retrain"] == ["GITHUB_TOKEN", "GIT_CONFIG_COUNT"]
+
+
+@pytest.mark.parametrize(("status", "result"), [(0, "success"), (11, "success"), (12, "failure")])
+def test_the_monitor_is_red_for_alarms_and_errors_only(
+    stubbed: Any, status: int, result: str
+) -> None:
+    """A day with nothing to judge is green and says in the summary what is missing."""
+    fail(stubbed, monitor=status)
+    run = stubbed.act("schedule", "monitor", "refs/heads/main", {"schedule": "17 5 * * *"})
+    assert run.jobs() == {"monitor": result}, run.text()
+    assert ("MAINLINE_LOG is not set" in run.text()) == (result == "success")
 
 
 def test_checks_run_the_same_word_as_a_laptop(stubbed: Any) -> None:
