@@ -1,0 +1,152 @@
+"""Changes of what is served. Each takes the lock, swaps the state, then brings Envoy to it.
+
+The state is the intent and is on disk first: whoever finds Envoy behind it (the guard looks four
+times a second) brings it up again, so a change that is killed half-way is finished by the next.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mainline.files import write_json
+from mainline.rollout import envoy, host
+from mainline.rollout.state import State, held, locked, read, record, swap
+from mainline.verdict import StepVerdict, Verdict
+
+LEASE_SECONDS = 3.0
+
+
+def change(
+    target: Path,
+    event: str,
+    decide: Callable[[State], State | None],
+    wait: float = 15.0,
+    **notes: Any,
+) -> tuple[State, bool]:
+    """Apply `decide` to the state under the lock; (the state now, whether Envoy shows it).
+
+    `decide` returns the wanted state, or None for no change. When weights or clusters differ the
+    route gets a new generation, which Envoy validates before anything is written, except on the
+    way back to one model: a rollback must not hang on a check. Raises RaceError (24) when the lock
+    is not free within `wait` seconds.
+    """
+    with locked(target, wait=wait):
+        old = read(target)
+        wanted = decide(old)
+        if wanted is None:
+            return old, True
+        moved = _serves(wanted) != _serves(old)
+        if moved:
+            wanted = replace(wanted, route=old.generation + 1)
+            if wanted.running:
+                envoy.validate(*envoy.compiled(wanted))
+        new = swap(target, old, wanted)
+        record(target, event, generation=new.generation, stage=new.stage or old.stage,
+               weight=new.weight, status=new.status, reason=new.reason, **notes)  # fmt: skip
+        shown = envoy.apply(target, host.ports(target), new) if moved else True
+        return new, shown
+
+
+def _serves(state: State) -> tuple[Any, ...]:
+    live = state.running and state.stage is not None
+    return (state.stable, state.canary, state.previous, live, state.weight if live else 0)
+
+
+def reconcile(target: Path) -> bool:
+    """Bring Envoy to the state on disk when it shows another; True when it shows it now."""
+    # Both waits together are shorter than the guard's lease.
+    with locked(target, wait=0.5):
+        state = read(target)
+        if not state.stable:
+            return True
+        return envoy.apply(target, host.ports(target), state, wait=1.5)
+
+
+def rolled_back(state: State, status: str, reason: str) -> State | None:
+    """The state after a rollback to stable: one way, whoever asks. None when none is running."""
+    if not state.running:
+        return None
+    return replace(state, status=status, reason=reason, weight=0, hold_until=None,
+                   hold_monotonic=None)  # fmt: skip
+
+
+def roll_back(
+    target: Path, reason: str, by: str, status: str = "rolled-back", wait: float = 15.0
+) -> tuple[State, bool]:
+    """Send all traffic to stable now. Idempotent; `by` is guard, watcher or a person."""
+    return change(target, status, lambda s: rolled_back(s, status, reason), wait, by=by)
+
+
+def give_verdict(
+    target: Path, state: State, verdict: StepVerdict, looks: tuple[Mapping[str, Any], ...]
+) -> None:
+    """Keep the verdict on the stage of `state`; a FAIL rolls back in the same change."""
+
+    def decide(now: State) -> State | None:
+        # A verdict on a stage that is over is about nothing.
+        if not now.running or now.stage != state.stage or now.route != state.route:
+            return None
+        verdicts = {**now.verdicts, str(now.stage): verdict.to_dict()}
+        kept = replace(now, verdicts=verdicts, looks=looks)
+        if verdict.verdict is not Verdict.FAIL:
+            return kept
+        reason = next(c.reason for c in verdict.checks if c.verdict is Verdict.FAIL)
+        return rolled_back(kept, "rolled-back", reason)
+
+    failed = verdict.verdict is Verdict.FAIL
+    change(target, "rolled-back" if failed else "verdict", decide, 1.0, by="guard",
+           verdict=verdict.verdict.value)  # fmt: skip
+
+
+def enter(state: State, name: str) -> State:
+    """`state` with its traffic in the stage `name`, held from now."""
+    stage = next(s for s in state.plan if s.name == name)
+    return held(replace(state, stage=name, weight=stage.weight))
+
+
+def settled(state: State) -> State:
+    """The state after a promotion: the canary is stable, the old one stays warm as previous."""
+    return replace(state, status="promoted", reason="", stable=state.canary, canary=None,
+                   previous=state.stable, weight=0, hold_until=None,
+                   hold_monotonic=None)  # fmt: skip
+
+
+def write_progress(target: Path, document: Mapping[str, Any]) -> None:
+    """The guard's lease and counts, renamed into place without a sync: a lost one is recounted."""
+    path = target / "guard.json"
+    temporary = target / ".tmp-guard.json"
+    temporary.write_text(json.dumps(document), "utf-8")
+    temporary.replace(path)
+
+
+def read_progress(target: Path) -> dict[str, Any]:
+    """What write_progress wrote last; empty where there is nothing to be read."""
+    try:
+        found = json.loads((target / "guard.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def lease_left(progress: Mapping[str, Any], boot: str, now: float | None = None) -> float:
+    """Seconds for which the guard's last sign of life is good; negative when it is over.
+
+    On the monotonic clock of this boot; a lease of another boot is over.
+    """
+    if progress.get("boot_id") != boot or not isinstance(progress.get("at"), int | float):
+        return -1.0
+    return float(progress["at"]) + LEASE_SECONDS - (time.monotonic() if now is None else now)
+
+
+def keep_expected(target: Path, expected: Mapping[str, Any] | None) -> None:
+    """Write the offline answers that the guard holds served ones against."""
+    path = target / "expected.json"
+    if expected is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_json(path, dict(expected))

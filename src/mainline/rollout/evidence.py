@@ -1,0 +1,91 @@
+"""From what the guard counted to what the judge reads, and to the numbers kept of each look."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from mainline import eprocess
+from mainline.rollout.access import ArmCounts
+from mainline.rollout.judge import Answers, Evidence, Limits, StageCounts
+from mainline.rollout.predictions import Seen, Watch
+from mainline.rollout.state import State
+
+
+def gather(
+    state: State,
+    routes: Mapping[str, str],
+    counts: Mapping[str, Mapping[str, ArmCounts]],
+    watch: Watch,
+    lost: str | None,
+    unread: int,
+) -> Evidence:
+    """All that was counted from the first stage of `state`'s plan to the current one."""
+    stages = []
+    for stage in state.plan:
+        arms = counts.get(routes.get(stage.name, ""), {})
+        if stage.name == state.stage or arms:
+            stages.append(
+                StageCounts(stage.name, stage.weight, stage.requests,
+                            arms.get("canary", ArmCounts()), arms.get("stable", ArmCounts()))
+            )  # fmt: skip
+        if stage.name == state.stage:
+            break
+    return Evidence(tuple(stages), answers(state, watch), lost, False, unread + watch.unread)
+
+
+def answers(state: State, watch: Watch) -> Answers:
+    """What the prediction log says of the canary of `state`."""
+    canary = watch.seen.get(state.canary.digest if state.canary else "", Seen())
+    stable = watch.seen.get(state.stable.digest if state.stable else "", Seen())
+    recorded = state.limits.get("recorded")
+    return Answers(
+        given=bool(state.canary and state.canary.digest in watch.expected),
+        compared=canary.compared,
+        wrong=canary.wrong,
+        stable_wrong=stable.wrong,
+        pairs=watch.pairs.n,
+        mean=watch.pairs.mean,
+        recorded=(float(recorded[0]), float(recorded[1])) if recorded else None,
+        scored=canary.n,
+        constant=canary.n > 0 and canary.low == canary.high and stable.low != stable.high,
+    )
+
+
+def with_due(found: Evidence, due: bool) -> Evidence:
+    """`found`, with whether this look may spend alpha."""
+    return replace(found, due=due)
+
+
+def limits(state: State) -> Limits:
+    """The judge's limits, as they were when the rollout began."""
+    return Limits(float(state.limits["error_budget"]), float(state.limits["latency_ms"]))
+
+
+def sums(found: Evidence) -> tuple[dict[str, Any], ...]:
+    """The counts of each stage, as rollout.json keeps them in `looks`."""
+    return tuple(
+        {"stage": s.stage, "weight": s.weight, "canary": asdict(s.canary),
+         "stable": asdict(s.stable)}
+        for s in found.stages
+    )  # fmt: skip
+
+
+def numbers(found: Evidence) -> dict[str, Any]:
+    """e-values and totals of one look, for the record."""
+    share = [s.share for s in found.stages]
+
+    def e_value(name: str) -> float:
+        canary = [getattr(s.canary, name) for s in found.stages]
+        stable = [getattr(s.stable, name) for s in found.stages]
+        return round(math.exp(min(50.0, eprocess.log_e_ratio(canary, stable, share))), 4)
+
+    return {
+        "e": {"errors": e_value("errors"), "latency": e_value("slow")},
+        "total": {"canary": sum(s.canary.n for s in found.stages),
+                  "stable": sum(s.stable.n for s in found.stages)},
+        "answers": {"compared": found.answers.compared, "wrong": found.answers.wrong,
+                    "pairs": found.answers.pairs},
+    }  # fmt: skip

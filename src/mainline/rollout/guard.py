@@ -1,0 +1,237 @@
+"""The guard: beside Envoy, looks four times a second, judges, and rolls back by itself.
+
+`python -m mainline.rollout.guard FOLDER`. What it counted is in guard.json after each look, which
+is also its sign of life: a look that fails does not renew the lease.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mainline.errors import MainlineError
+from mainline.rollout import actions, envoy, host
+from mainline.rollout.access import ArmCounts, Look, Tail, count, percentile
+from mainline.rollout.predictions import Timing, Watch, load_expected
+from mainline.rollout.route import cluster_name
+from mainline.rollout.state import State, boot_id, read, record
+from mainline.verdict import StepVerdict, Verdict
+
+RUNNING_SECONDS, IDLE_SECONDS = 0.25, 0.5
+CHECK_SECONDS = 1.0  # how often Envoy is asked which generation it shows
+QUIET_SECONDS = 5.0  # a look that found nothing new is recorded this seldom
+ROTATE_BYTES = 64 << 20
+
+
+class Guard:
+    """What the guard knows of the rollout that it watches."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.boot = boot_id()
+        self.started: int | None = None
+        self.routes: dict[str, str] = {}
+        self.counts: dict[str, dict[str, ArmCounts]] = {}
+        self.tries, self.tried, self.unread = 0, 0, 0
+        self.process: list[int] | None = None
+        self.mirrored: dict[str, int] | None = None
+        self.access = Tail(target / "access.jsonl")
+        self.watch = self._new_watch({})
+        self.checked = self.recorded = 0.0
+        self.told: tuple[Any, ...] = ()
+        self._resume(actions.read_progress(target))
+
+    def _new_watch(self, limits: Any) -> Watch:
+        folder = Path(os.environ.get("MAINLINE_LOG") or self.target / "predictions")
+        expected = load_expected(self.target / "expected.json")
+        return Watch(folder, expected, float(limits.get("latency_ms", 250.0)))
+
+    def _resume(self, kept: dict[str, Any]) -> None:
+        state = read(self.target)
+        # Counts of another boot began with another log of Envoy's counters: count again.
+        if kept.get("boot_id") != self.boot or kept.get("started") != state.started:
+            return
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            self.watch = self._new_watch(state.limits)
+            self.watch.resume(kept["watch"])
+            self.counts = {
+                g: {a: ArmCounts(**c) for a, c in arms.items()}
+                for g, arms in kept["counts"].items()
+            }
+            self.routes = kept["routes"]
+            self.tries, self.tried, self.unread = kept["tries"], kept["tried"], kept["unread"]
+            self.process, self.mirrored = kept["process"], kept["mirrored"]
+            self.access = Tail(self.target / "access.jsonl", *kept["access"])
+            self.started = state.started
+
+    def sign(self) -> None:
+        """Renew the lease, and keep what was counted."""
+        actions.write_progress(
+            self.target,
+            {
+                "pid": os.getpid(), "at": time.monotonic(), "boot_id": self.boot,
+                "started": self.started, "routes": self.routes, "tries": self.tries,
+                "tried": self.tried, "unread": self.unread, "process": self.process,
+                "mirrored": self.mirrored, "access": [self.access.inode, self.access.offset],
+                "counts": {g: {a: asdict(c) for a, c in arms.items()}
+                           for g, arms in self.counts.items()},
+                "watch": self.watch.to_dict(),
+            },
+        )  # fmt: skip
+
+    def look(self) -> float:
+        """One look; returns the seconds until the next."""
+        state = read(self.target)
+        if state.running and state.started != self.started:
+            self._begin(state)
+        address = f"127.0.0.1:{state.canary.port}" if state.canary else None
+        looks = count(self.access.lines(), address, self.watch.slow_ms)
+        self._check_route(state)
+        self._rotate()
+        if not state.running or state.stage is None:
+            return IDLE_SECONDS
+        self._count(state, looks)
+        self._decide(state, looks.get(f"gen-{state.route}", Look()))
+        return RUNNING_SECONDS
+
+    def _begin(self, state: State) -> None:
+        """Start counting anew for another rollout."""
+        self.started, self.routes, self.counts = state.started, {}, {}
+        self.tries, self.tried, self.unread = 0, 0, 0
+        self.process = self.mirrored = None
+        self.watch = self._new_watch(state.limits)
+        self.watch.skip()
+
+    def _count(self, state: State, looks: dict[str, Look]) -> None:
+        self.routes[str(state.stage)] = f"gen-{state.route}"
+        self.unread += looks[""].unread if "" in looks else 0
+        for generation, found in looks.items():
+            if generation:
+                arms = self.counts.setdefault(generation, _nothing())
+                for arm, counts in found.arms.items():
+                    arms[arm].add(counts)
+        self.watch.update()
+        if state.weight == 0:
+            self._count_mirrored(state)
+
+    def _count_mirrored(self, state: State) -> None:
+        """Mirrored requests are in no access log: Envoy's own counts, and the service's clock."""
+        assert state.canary is not None
+        generation = f"gen-{state.route}"
+        arms = self.counts.setdefault(generation, _nothing())
+        found = envoy.health(host.ports(self.target)["admin"]).get(
+            cluster_name(state.canary.digest)
+        )
+        if found is not None:
+            now = {"n": found.total, "errors": max(found.errors, found.timeouts)}
+            before = self.mirrored or now
+            for name in ("n", "errors"):
+                # Counters that fell began again with a new Envoy.
+                rise = now[name] - before[name] if now[name] >= before[name] else now[name]
+                setattr(arms["canary"], name, getattr(arms["canary"], name) + rise)
+            self.mirrored = now
+        for arm, logged in (("canary", "shadow"), ("stable", "stable")):
+            timing = self.watch.timings.get(f"{generation}/{logged}", Timing())
+            arms[arm].slow, arms[arm].timed = timing.slow, timing.n
+
+    def _decide(self, state: State, look: Look) -> None:
+        # numpy and scipy take half a second to import, which the first sign of life does not have.
+        from mainline.rollout import evidence as gathered
+        from mainline.rollout.judge import due, judge
+
+        found = gathered.gather(state, self.routes, self.counts, self.watch, self._lost(state),
+                                self.unread)  # fmt: skip
+        now = found.stages[-1]
+        total = sum(s.canary.n for s in found.stages)
+        ask = due(total, self.tried, self.tries, now.requests) and now.canary.n >= now.requests
+        if ask and now.weight:
+            self.tries, self.tried = self.tries + 1, total
+        found = gathered.with_due(found, ask)
+        verdict = judge(found, gathered.limits(state))
+        self._record(state, look, verdict, gathered.numbers(found))
+        kept = state.verdicts.get(str(state.stage), {}).get("verdict")
+        if verdict.verdict is Verdict.FAIL or (verdict.verdict is Verdict.PASS and kept != "PASS"):
+            actions.give_verdict(self.target, state, verdict, gathered.sums(found))
+        elif state.held_too_long():
+            reason = f"Nobody moved the stage {state.stage} on in time"
+            actions.roll_back(self.target, reason, "guard", wait=1.0)
+
+    def _lost(self, state: State) -> str | None:
+        """How the canary was lost, or None. Silence of Envoy or of supervisor says nothing."""
+        assert state.canary is not None
+        health = envoy.health(host.ports(self.target)["admin"])
+        seen = health.get(cluster_name(state.canary.digest))
+        if seen and seen.ejected:
+            return "Envoy ejected it after five failures in a row"
+        process = host.programs(self.target).get(state.canary.program)
+        if process is not None:
+            born = [int(process["pid"]), int(process["start"])]
+            self.process = self.process or born
+            if process["state"] != "RUNNING" or born != self.process:
+                return f"its process ended ({process['why']})"
+        if seen and not seen.healthy:
+            return "it does not answer its health check"
+        return None
+
+    def _record(
+        self, state: State, look: Look, verdict: StepVerdict, numbers: dict[str, Any]
+    ) -> None:
+        n = {a: c.n for a, c in look.arms.items()}
+        now = time.monotonic()
+        told = (state.generation, verdict.verdict)
+        if told == self.told and not any(n.values()) and now - self.recorded < QUIET_SECONDS:
+            return
+        self.told, self.recorded = told, now
+        record(
+            self.target, "look", stage=state.stage, weight=state.weight,
+            generation=state.route, verdict=verdict.verdict.value, n=n,
+            errors={a: c.errors for a, c in look.arms.items()},
+            slow={a: c.slow for a, c in look.arms.items()},
+            p50={a: percentile(v, 0.5) for a, v in look.ms.items()},
+            p99={a: percentile(v, 0.99) for a, v in look.ms.items()},
+            diverted=look.diverted, **numbers,
+        )  # fmt: skip
+
+    def _check_route(self, state: State) -> None:
+        """Bring up an Envoy that shows another generation than the state on disk."""
+        if not state.stable or time.monotonic() - self.checked < CHECK_SECONDS:
+            return
+        self.checked = time.monotonic()
+        with contextlib.suppress(OSError, ValueError):
+            if not envoy.shows(host.ports(self.target), state.route):
+                actions.reconcile(self.target)
+
+    def _rotate(self) -> None:
+        path = self.target / "access.jsonl"
+        with contextlib.suppress(OSError):
+            if path.stat().st_size > ROTATE_BYTES:
+                path.replace(path.with_name("access.1.jsonl"))
+                envoy.ask(host.ports(self.target)["admin"], "/reopen_logs", "POST")
+
+
+def _nothing() -> dict[str, ArmCounts]:
+    return {"stable": ArmCounts(), "canary": ArmCounts()}
+
+
+def main(target: Path) -> None:
+    """Look for ever. A look that raises is reported, and is no sign of life."""
+    guard = Guard(target)
+    while True:
+        pause = RUNNING_SECONDS
+        try:
+            began = time.monotonic()
+            pause = guard.look() - (time.monotonic() - began)
+            guard.sign()
+        except (MainlineError, OSError, ValueError, KeyError):
+            traceback.print_exc()
+        time.sleep(max(0.02, pause))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve())

@@ -1,0 +1,336 @@
+"""The processes on this machine: Envoy, guard, watcher and one service a version, under supervisor.
+
+supervisord runs in a session of its own, so that it outlives the job or the shell that started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import xmlrpc.client
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import mainline
+from mainline.errors import MainlineError, NotMeasured, PlatformError
+from mainline.files import write_json, write_text
+from mainline.rollout import envoy
+
+MARK = "MAINLINE_HOST_ID"
+# A runner ends every process that carries this name when its job ends.
+DROPPED = ("RUNNER_TRACKING_ID",)
+OWN = ("envoy", "guard", "watcher")
+
+
+class HostError(MainlineError):
+    """A process of the rollout did not start, or cannot be asked."""
+
+    status = 12
+
+
+def require_platform() -> None:
+    """Raise PlatformError (23), naming the platform, where Envoy or supervisor cannot run."""
+    envoy.binary()
+    try:
+        import supervisor  # noqa: F401
+    except ImportError as error:
+        raise PlatformError(
+            "supervisor is not installed, so a rollout cannot run on this platform",
+            "Roll out from Linux or macOS; all other commands work",
+        ) from error
+
+
+def ports(target: Path) -> dict[str, int]:
+    """The ports `public` and `admin` of this target; NotMeasured (12) where it was never set up."""
+    try:
+        found = json.loads((target / "host.json").read_text("utf-8"))
+        return {"public": int(found["public"]), "admin": int(found["admin"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NotMeasured(
+            f"Nothing is rolled out in {target.name}/", "Start with `./mainline rollout start`"
+        ) from error
+
+
+def url(target: Path) -> str:
+    """The address at which clients reach whatever is live."""
+    return f"http://127.0.0.1:{ports(target)['public']}"
+
+
+def free_port() -> int:
+    """A TCP port that is free on 127.0.0.1 now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def mark(target: Path) -> str:
+    """The value that all processes of `target` carry in their environment."""
+    return hashlib.sha256(str(target.resolve()).encode("utf-8")).hexdigest()[:16]
+
+
+def socket_path(target: Path) -> Path:
+    """Its socket: in the target, or in the temporary folder where that path is too long."""
+    path = target.resolve() / "supervisor.sock"
+    if len(os.fsencode(path)) < 90:
+        return path
+    return Path(tempfile.gettempdir()) / f"mainline-{os.getuid()}-{mark(target)}.sock"
+
+
+def rpc(target: Path) -> Any:
+    """supervisor's XML-RPC interface over its socket. Calls raise OSError when it is away."""
+    from supervisor.xmlrpc import SupervisorTransport
+
+    transport = SupervisorTransport(None, None, f"unix://{socket_path(target)}")
+    return xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor
+
+
+def is_up(target: Path) -> bool:
+    """Whether this target's supervisor answers."""
+    try:
+        return bool(rpc(target).getState()["statename"] == "RUNNING")
+    except (OSError, ImportError, xmlrpc.client.Error):
+        return False
+
+
+def programs(target: Path) -> dict[str, dict[str, Any]]:
+    """supervisor's processes by name: `state` (such as RUNNING), `pid`, `start`, `why`."""
+    try:
+        found = rpc(target).getAllProcessInfo()
+    except (OSError, ImportError, xmlrpc.client.Error):
+        return {}
+    return {
+        p["name"]: {"state": p["statename"], "pid": p["pid"], "start": p["start"],
+                    "why": p["spawnerr"] or p["description"]}
+        for p in found
+    }  # fmt: skip
+
+
+def ensure(target: Path, wait: float = 20.0) -> None:
+    """Set the target up if it is not, and see Envoy, guard and watcher running.
+
+    Safe to call again. Processes that a dead supervisor left behind are ended first. Raises
+    PlatformError (23) or HostError (12).
+    """
+    require_platform()
+    if not is_up(target):
+        sweep(target)
+        _write_files(target)
+        _launch(target)
+    deadline = time.monotonic() + wait
+    while time.monotonic() < deadline:
+        if is_up(target) and envoy_ready(target):
+            return
+        time.sleep(0.02)
+    raise HostError(f"Envoy did not start ({last_line(target / 'log' / 'envoy.log')})",
+                    f"Look into {target.name}/log/")  # fmt: skip
+
+
+def envoy_ready(target: Path) -> bool:
+    """Whether Envoy answers and is live."""
+    try:
+        return envoy.ask(ports(target)["admin"], "/ready")[1].strip() == "LIVE"
+    except (OSError, MainlineError, ValueError):
+        return False
+
+
+def _write_files(target: Path) -> None:
+    for folder in ("xds", "log", "programs"):
+        (target / folder).mkdir(parents=True, exist_ok=True)
+    if not (target / ".gitignore").exists():
+        write_text(target / ".gitignore", "*\n")
+    try:
+        found = ports(target)
+    except NotMeasured:
+        found = {"public": free_port(), "admin": free_port()}
+        write_json(target / "host.json", found)
+    write_json(target / "bootstrap.json", envoy.bootstrap(found["public"], found["admin"]))
+    envoy.write_empty(target)
+    write_text(target / "supervisord.conf", _supervisord(target))
+    run_envoy = [str(envoy.binary()), "-c", "bootstrap.json", "--concurrency", "1",
+                 "--file-flush-interval-msec", "100", "--use-dynamic-base-id",
+                 "--log-level", "warning"]  # fmt: skip
+    python = [sys.executable, "-m"]
+    _write_program(target, "envoy", run_envoy, target)
+    _write_program(target, "guard", [*python, "mainline.rollout.guard", "."], target)
+    _write_program(target, "watcher", [*python, "mainline.rollout.watcher", "."], target)
+
+
+# supervisord is started in the target, and stays there: names are relative, because supervisor
+# expands %(name)s in paths, in some of them twice.
+SUPERVISORD = """[unix_http_server]
+file={socket}
+chmod=0700
+
+[supervisord]
+logfile=log/supervisord.log
+pidfile=supervisord.pid
+childlogdir=log
+minfds=1024
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+
+[include]
+files = programs/*.conf
+"""
+
+PROGRAM = """[program:{name}]
+command={python} -m mainline.rollout.program {name}
+autostart=true
+autorestart=true
+startsecs=0
+startretries=1000000
+stopwaitsecs=5
+stopasgroup=true
+killasgroup=true
+redirect_stderr=true
+stdout_logfile=log/{name}.log
+stdout_logfile_maxbytes=10MB
+stdout_logfile_backups=1
+"""
+
+
+def _supervisord(target: Path) -> str:
+    path = socket_path(target)
+    relative = path.name if path.parent == target.resolve() else str(path).replace("%", "%%")
+    return SUPERVISORD.format(socket=relative)
+
+
+def _write_program(target: Path, name: str, command: Sequence[str], directory: Path) -> None:
+    """What supervisor runs: a few lines that go to `directory` and become `command`.
+
+    The command itself stands in a JSON file, since any path may be in it.
+    """
+    python = shlex.quote(sys.executable).replace("%", "%%")
+    document = {"command": list(command), "directory": str(directory.resolve())}
+    write_json(target / "programs" / f"{name}.json", document)
+    text = PROGRAM.format(python=python, name=name)
+    write_text(target / "programs" / f"{name}.conf", text)
+
+
+def _environment(target: Path, more: Mapping[str, str]) -> dict[str, str]:
+    source = str(Path(mainline.__file__).resolve().parents[1])
+    env = {k: v for k, v in os.environ.items() if k not in DROPPED}
+    paths = [source, *[p for p in env.get("PYTHONPATH", "").split(os.pathsep) if p]]
+    env["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(str(Path(p).resolve()) for p in paths))
+    return {**env, MARK: mark(target), **more}
+
+
+def log_address(target: Path) -> str:
+    """Where the services log their predictions: MAINLINE_LOG, else `predictions/` in the target."""
+    address = os.environ.get("MAINLINE_LOG") or str(target.resolve() / "predictions")
+    return address if "://" in address else str(Path(address).resolve())
+
+
+def _launch(target: Path) -> None:
+    env = _environment(target, {"MAINLINE_LOG": log_address(target)})
+    done = subprocess.run(
+        [sys.executable, "-m", "supervisor.supervisord", "-c", "supervisord.conf"],
+        cwd=target, env=env, start_new_session=True, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[0]
+        raise HostError(f"supervisor did not start ({said})", f"Look into {target.name}/log/")
+
+
+def add_program(target: Path, name: str, command: Sequence[str], directory: Path) -> None:
+    """Start `command` as a supervised process; does nothing when it is there already."""
+    if name in programs(target):
+        return
+    _write_program(target, name, command, directory)
+    server = rpc(target)
+    try:
+        server.reloadConfig()
+        server.addProcessGroup(name)
+    except xmlrpc.client.Fault as error:
+        raise HostError(f"{name} did not start ({error.faultString})", "Look into log/") from error
+
+
+def remove_program(target: Path, name: str) -> None:
+    """Stop a supervised process and forget it; does nothing when it is not there."""
+    for suffix in ("conf", "json"):
+        (target / "programs" / f"{name}.{suffix}").unlink(missing_ok=True)
+    if name not in programs(target):
+        return
+    server = rpc(target)
+    with contextlib.suppress(xmlrpc.client.Fault):
+        server.stopProcess(name)
+    with contextlib.suppress(xmlrpc.client.Fault):
+        server.removeProcessGroup(name)
+    with contextlib.suppress(xmlrpc.client.Fault):
+        server.reloadConfig()
+
+
+def kill_program(target: Path, name: str) -> None:
+    """SIGKILL one supervised process, which supervisor then starts again."""
+    with contextlib.suppress(OSError, xmlrpc.client.Error):
+        rpc(target).signalProcess(name, "KILL")
+
+
+def down(target: Path) -> None:
+    """End supervisor and everything under it. Safe to call again; no process is left."""
+    pid = _supervisor_pid(target)
+    with contextlib.suppress(OSError, ImportError, xmlrpc.client.Error):
+        rpc(target).shutdown()
+    deadline = time.monotonic() + 10
+    while pid and time.monotonic() < deadline and pid in marked(target):
+        time.sleep(0.05)
+    sweep(target)
+    socket_path(target).unlink(missing_ok=True)
+
+
+def _supervisor_pid(target: Path) -> int | None:
+    try:
+        return int((target / "supervisord.pid").read_text("ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def marked(target: Path) -> list[int]:
+    """The processes of this target that live, found by the mark in their environment."""
+    needle = f"{MARK}={mark(target)}".encode()
+    if not Path("/proc/self/environ").exists():
+        listing = subprocess.run(["ps", "eww", "-x", "-o", "pid=,command="],
+                                 capture_output=True, check=False).stdout  # fmt: skip
+        lines = [line for line in listing.splitlines() if needle in line]
+        return [int(line.split()[0]) for line in lines if int(line.split()[0]) != os.getpid()]
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and int(folder.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if needle in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(int(folder.name))
+    return found
+
+
+def sweep(target: Path) -> None:
+    """SIGKILL what still carries this target's mark, the supervisor first."""
+    for _ in range(50):
+        left = marked(target)
+        if not left:
+            return
+        pid = _supervisor_pid(target)
+        for process in sorted(left, key=lambda p: p != pid):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def last_line(path: Path) -> str:
+    """The last line of a log, or what is wrong with it."""
+    try:
+        lines = path.read_text("utf-8", "replace").strip().splitlines()
+    except OSError:
+        return "no log"
+    return lines[-1] if lines else "no message"

@@ -1,0 +1,182 @@
+"""What was answered: served against offline answers, and shadow against stable, from the log.
+
+Replayed requests carry `replay-<i>-<n>` as their request id, i being the row of the offline
+answers. Any request that was mirrored is logged by both models under one request id: a pair.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mainline.rollout.access import Tail, parse
+
+REPLAY = re.compile(r"^replay-(\d+)-\w+$")
+WAITING = 20_000  # halves of pairs that are remembered
+# The same row scored alone or among others may differ in the last bits of a sum, and in no more.
+EXACT = 1e-9
+
+
+@dataclass
+class Pairs:
+    """Sums over pairs of shadow minus stable (their first score)."""
+
+    n: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+
+    def add(self, difference: float) -> None:
+        """Add one pair."""
+        self.n += 1
+        self.total += difference
+        self.squares += difference * difference
+
+    @property
+    def mean(self) -> float:
+        """The mean difference; 0 of nothing."""
+        return self.total / self.n if self.n else 0.0
+
+    @property
+    def sd(self) -> float:
+        """The standard deviation of the differences; 0 of fewer than two."""
+        if self.n < 2:
+            return 0.0
+        return math.sqrt(max(0.0, (self.squares - self.n * self.mean**2) / (self.n - 1)))
+
+
+@dataclass
+class Seen:
+    """Counts for one model digest: parity with offline, range of its first score, slow answers."""
+
+    n: int = 0
+    compared: int = 0
+    wrong: int = 0
+    low: float | None = None
+    high: float | None = None
+
+    def score(self, value: float) -> None:
+        """Take one first score into the range."""
+        self.n += 1
+        self.low = value if self.low is None else min(self.low, value)
+        self.high = value if self.high is None else max(self.high, value)
+
+
+@dataclass
+class Timing:
+    """Answers of one arm in one generation, by the service's own clock."""
+
+    n: int = 0
+    slow: int = 0
+
+
+@dataclass
+class Watch:
+    """Follows the prediction log; all that it knows is in `pairs`, `seen` and `timings`."""
+
+    folder: Path
+    expected: Mapping[str, Sequence[Sequence[float]]]
+    slow_ms: float
+    pairs: Pairs = field(default_factory=Pairs)
+    seen: dict[str, Seen] = field(default_factory=dict)
+    timings: dict[str, Timing] = field(default_factory=dict)
+    unread: int = 0
+    _tails: dict[str, Tail] = field(default_factory=dict)
+    _waiting: OrderedDict[str, tuple[str, float]] = field(default_factory=OrderedDict)
+
+    def skip(self) -> None:
+        """Forget what is in the log already: it belongs to earlier rollouts."""
+        for path in self._files():
+            status = path.stat()
+            self._tails[str(path)] = Tail(path, status.st_ino, status.st_size)
+
+    def update(self) -> None:
+        """Read what was logged since the last call."""
+        for path in self._files():
+            tail = self._tails.setdefault(str(path), Tail(path))
+            self.take(tail.lines())
+            tail.close()
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("date=*/*.jsonl"))
+
+    def take(self, lines: Iterable[bytes]) -> None:
+        """Count log lines. One that cannot be read is counted in `unread`."""
+        for line in lines:
+            record = parse(line)
+            if record is None:
+                self.unread += 1
+            elif record.get("status") in (None, 200, "ok"):
+                self._count(record)
+
+    def _count(self, record: Mapping[str, Any]) -> None:
+        scores, digest = record.get("scores"), record.get("digest")
+        if not isinstance(scores, list) or not scores or not isinstance(digest, str):
+            self.unread += 1
+            return
+        arm, request = str(record.get("arm")), str(record.get("request_id"))
+        timing = self.timings.setdefault(f"{record.get('generation')}/{arm}", Timing())
+        timing.n += 1
+        timing.slow += float(record.get("ms") or 0) > self.slow_ms
+        seen = self.seen.setdefault(digest, Seen())
+        seen.score(float(scores[0]))
+        if int(record.get("row") or 0) != 0:
+            return
+        self._compare(seen, digest, request, scores)
+        if arm in ("shadow", "stable"):
+            self._pair(arm, request, float(scores[0]))
+
+    def _compare(self, seen: Seen, digest: str, request: str, scores: list[float]) -> None:
+        answers, replayed = self.expected.get(digest), REPLAY.match(request)
+        if answers is None or replayed is None or int(replayed[1]) >= len(answers):
+            return
+        seen.compared += 1
+        seen.wrong += not same(scores, answers[int(replayed[1])])
+
+    def _pair(self, arm: str, request: str, score: float) -> None:
+        other = self._waiting.pop(request, None)
+        if other is None or other[0] == arm:
+            self._waiting[request] = (arm, score)
+            if len(self._waiting) > WAITING:
+                self._waiting.popitem(last=False)
+            return
+        self.pairs.add(score - other[1] if arm == "shadow" else other[1] - score)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a restarted guard needs to go on; halves of pairs are forgotten."""
+        return {
+            "pairs": asdict(self.pairs),
+            "seen": {k: asdict(v) for k, v in self.seen.items()},
+            "timings": {k: asdict(v) for k, v in self.timings.items()},
+            "unread": self.unread,
+            "tails": {k: [t.inode, t.offset] for k, t in self._tails.items()},
+        }
+
+    def resume(self, document: Mapping[str, Any]) -> None:
+        """Go on from what to_dict gave."""
+        self.pairs = Pairs(**document["pairs"])
+        self.seen = {k: Seen(**v) for k, v in document["seen"].items()}
+        self.timings = {k: Timing(**v) for k, v in document["timings"].items()}
+        self.unread = document["unread"]
+        self._tails = {k: Tail(Path(k), *v) for k, v in document["tails"].items()}
+
+
+def same(served: Sequence[float], offline: Sequence[float]) -> bool:
+    """Whether two answers to one row are equal, but for the last bits of a sum."""
+    return len(served) == len(offline) and all(
+        abs(a - b) <= EXACT for a, b in zip(served, offline, strict=True)
+    )
+
+
+def load_expected(path: Path) -> dict[str, list[list[float]]]:
+    """Offline answers by model digest, row by row; empty where none were given."""
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    return {str(k): v for k, v in document.items()}

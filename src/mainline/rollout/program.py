@@ -1,0 +1,22 @@
+"""Become the program NAME of this folder: `python -m mainline.rollout.program NAME`.
+
+Its command stands in programs/NAME.json. The process stays the same, so supervisor sees its end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def main(name: str) -> None:
+    """Read the command, go to its directory, and become it."""
+    document = json.loads((Path("programs") / f"{name}.json").read_text("utf-8"))
+    os.chdir(document["directory"])
+    os.execvp(document["command"][0], document["command"])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,205 @@
+"""rollout.json: what should be served, changed by compare-and-swap and never half-written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from mainline.errors import NotMeasured, RaceError
+from mainline.files import write_json
+
+SCHEMA = "rollout/1"
+RUNNING = "running"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One live model version: where it came from and the local port on which it answers."""
+
+    version: str
+    digest: str
+    port: int
+    program: str
+    artifact: str = ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a plan: `weight` per cent, and the canary requests that a PASS needs."""
+
+    name: str
+    weight: int
+    requests: int
+
+
+@dataclass(frozen=True)
+class State:
+    """The whole of rollout.json.
+
+    `generation` rises with every change, `route` is the generation of the last change of weights
+    (what Envoy shows in x-rollout-generation). `status` is idle, running, promoted, rolled-back or
+    aborted. `looks` holds, for each stage judged so far, the sums that its verdict rests on.
+    `hold_until` is in Unix seconds; `hold_monotonic` says the same on the clock of this boot, which
+    does not jump.
+    """
+
+    generation: int = 0
+    route: int = 0
+    status: str = "idle"
+    reason: str = ""
+    stable: Arm | None = None
+    canary: Arm | None = None
+    previous: Arm | None = None
+    plan: tuple[Stage, ...] = ()
+    stage: str | None = None
+    weight: int = 0
+    started: int = 0
+    hold_seconds: float = 0.0
+    hold_until: float | None = None
+    hold_monotonic: float | None = None
+    boot_id: str = ""
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    looks: tuple[Mapping[str, Any], ...] = ()
+    verdicts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def running(self) -> bool:
+        """Whether a rollout is under way."""
+        return self.status == RUNNING and self.canary is not None
+
+    @property
+    def current(self) -> Stage | None:
+        """The stage that traffic is in, or None."""
+        return next((s for s in self.plan if s.name == self.stage), None)
+
+    def held_too_long(self) -> bool:
+        """Whether nobody moved this stage on in time; right also after a clock jump or a boot."""
+        if not self.running or self.hold_until is None or self.hold_monotonic is None:
+            return False
+        if self.boot_id == boot_id():
+            return time.monotonic() >= self.hold_monotonic
+        return time.time() >= self.hold_until
+
+
+def boot_id() -> str:
+    """A name of this boot of the machine, because monotonic clocks start again with each."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    return "unknown"
+
+
+def held(state: State) -> State:
+    """`state` with the time until which its stage may be held counted from now."""
+    return replace(
+        state,
+        hold_until=time.time() + state.hold_seconds,
+        hold_monotonic=time.monotonic() + state.hold_seconds,
+        boot_id=boot_id(),
+    )
+
+
+def to_dict(state: State) -> dict[str, Any]:
+    """The document written to rollout.json."""
+    return {"schema": SCHEMA, **asdict(state)}
+
+
+def from_dict(document: Mapping[str, Any]) -> State:
+    """Read what to_dict wrote; ValueError, KeyError or TypeError when it is something else."""
+    if document["schema"] != SCHEMA:
+        raise ValueError(f"schema {document['schema']!r}")
+    known = {f.name for f in fields(State)}
+    values = {k: v for k, v in document.items() if k in known}
+    for name in ("stable", "canary", "previous"):
+        values[name] = Arm(**values[name]) if values.get(name) else None
+    values["plan"] = tuple(Stage(**s) for s in values.get("plan", ()))
+    values["looks"] = tuple(values.get("looks", ()))
+    return State(**values)
+
+
+def read(target: Path) -> State:
+    """The state of `target`; an empty one where nothing was ever rolled out.
+
+    Raises NotMeasured (12) when the file is there and cannot be read.
+    """
+    path = target / "rollout.json"
+    try:
+        return from_dict(json.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        return State()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NotMeasured(
+            f"rollout.json cannot be read ({error})",
+            "Restore it, or run `./mainline rollout down` and start again",
+        ) from error
+
+
+def swap(target: Path, old: State, new: State) -> State:
+    """Write `new` (its generation is set here) if `target` still has `old`'s generation.
+
+    Hold `locked(target)` around reading and swapping. Raises RaceError (24) when somebody was
+    faster. The rename and its folder are synced, so a weight survives a power cut.
+    """
+    if read(target).generation != old.generation:
+        raise RaceError("The rollout was changed by somebody else", "Look at it and try again")
+    new = replace(new, generation=old.generation + 1)
+    write_json(target / "rollout.json", to_dict(new))
+    sync_folder(target)
+    return new
+
+
+def sync_folder(folder: Path) -> None:
+    """fsync a folder, without which a rename may be lost with the power."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def locked(target: Path, name: str = "rollout.lock", wait: float = 15.0) -> Iterator[None]:
+    """Hold an advisory lock that the kernel drops when its owner dies, however it dies.
+
+    Raises RaceError (24) when it is not free within `wait` seconds.
+    """
+    import fcntl
+
+    target.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + wait
+    with (target / name).open("a") as handle:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if time.monotonic() >= deadline:
+                    raise RaceError(
+                        "Another rollout command is at work here", "Wait for it, then try again"
+                    ) from error
+                time.sleep(0.02)
+        yield
+
+
+def record(target: Path, event: str, **values: Any) -> None:
+    """Append one line to history.jsonl: `t` (Unix seconds), `event` and `values`."""
+    line = json.dumps({"t": round(time.time(), 3), "event": event, **values}, allow_nan=False)
+    with (target / "history.jsonl").open("ab", buffering=0) as stream:
+        stream.write(line.encode("utf-8") + b"\n")
+
+
+def history(target: Path) -> list[dict[str, Any]]:
+    """All lines of history.jsonl in order; a torn last line is left out."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for line in (target / "history.jsonl").read_bytes().splitlines():
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+    return found

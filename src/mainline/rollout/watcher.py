@@ -1,0 +1,46 @@
+"""The watcher: if the guard gives no sign of life for three seconds, all traffic goes to stable.
+
+`python -m mainline.rollout.watcher FOLDER`. It knows nothing else, so that little can break it.
+supervisor's own event listeners tick every five seconds, which is too slow for this lease.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from mainline.errors import MainlineError
+from mainline.rollout import actions, host
+from mainline.rollout.state import boot_id, read
+
+EVERY_SECONDS = 0.2
+
+
+def expired(target: Path, boot: str) -> bool:
+    """Whether a canary takes traffic and nobody guards it."""
+    state = read(target)
+    if not state.running or state.stage is None:
+        return False
+    return actions.lease_left(actions.read_progress(target), boot) < 0
+
+
+def main(target: Path) -> None:
+    """Watch for ever."""
+    boot = boot_id()
+    # After a boot the guard gets as long for its first sign as for any other.
+    time.sleep(actions.LEASE_SECONDS)
+    while True:
+        try:
+            if expired(target, boot):
+                # A guard that is frozen may hold the lock: dead, it does not.
+                host.kill_program(target, "guard")
+                actions.roll_back(target, "The guard gave no sign of life", "watcher")
+        except (MainlineError, OSError, ValueError):
+            traceback.print_exc()
+        time.sleep(EVERY_SECONDS)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve())

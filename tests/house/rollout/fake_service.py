@@ -1,0 +1,109 @@
+"""A stand-in for the model's service: the same HTTP contract, and faults on request.
+
+`python fake_service.py PORT DIGEST MODE`. MODE is one of good, down (500 always), half (500 half of
+the time), slow, tail (one in twenty slow), hang, constant, swapped, unready, other (another
+model's digest). Predictions are logged under MAINLINE_LOG like the real ones.
+"""
+
+import asyncio
+import json
+import os
+import random
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+PORT, DIGEST, MODE = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+SLOW_SECONDS = 0.4
+
+
+def score(row, digest):
+    """What the model of this digest answers: known to the tests as the offline answer."""
+    shift = int(digest.removeprefix("sha256:")[:4], 16) / 0xFFFF / 50
+    return min(1.0, row["x"] * 0.9 + shift)
+
+
+def served(row):
+    if MODE == "constant":
+        return 0.5
+    right = score(row, DIGEST)
+    return 1 - right if MODE == "swapped" else right
+
+
+class Log:
+    def __init__(self):
+        folder = Path(os.environ["MAINLINE_LOG"]) / f"date={datetime.now(UTC):%Y-%m-%d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path, self.waiting = folder / f"fake-{os.getpid()}-0.jsonl", []
+
+    def add(self, headers, row, value, ms):
+        host = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
+        arm = "shadow" if host.endswith("-shadow") else headers.get("x-mainline-arm", "stable")
+        self.waiting.append(json.dumps({
+            "v": 1, "prediction_id": str(random.random()), "row": 0, "digest": DIGEST,
+            "request_id": headers.get("x-request-id"), "arm": arm, "scores": [value], "ms": ms,
+            "generation": headers.get("x-mainline-generation"), "features": row, "status": 200,
+        }))  # fmt: skip
+
+    async def run(self):
+        while True:
+            await asyncio.sleep(0.05)
+            if self.waiting:
+                lines, self.waiting = self.waiting, []
+                with self.path.open("a") as stream:
+                    stream.write("\n".join(lines) + "\n")
+
+
+LOG = Log()
+
+
+async def predict(headers, body):
+    began = time.perf_counter()
+    if MODE == "down" or (MODE == "half" and random.random() < 0.5):
+        return 500, {"error": "told to fail"}
+    if MODE == "hang":
+        await asyncio.sleep(3600)
+    if MODE == "slow" or (MODE == "tail" and random.random() < 0.05):
+        await asyncio.sleep(SLOW_SECONDS)
+    row = json.loads(body)["rows"][0]
+    value = served(row)
+    LOG.add(headers, row, value, (time.perf_counter() - began) * 1000)
+    return 200, {"predictions": [{"prediction_id": "p", "scores": [value], "decision": 0}],
+                 "model": "fake", "version": "v", "digest": DIGEST}  # fmt: skip
+
+
+async def answer(path, headers, body):
+    if path == "/predict":
+        return await predict(headers, body)
+    if path == "/readyz":
+        return (503 if MODE == "unready" else 200), {}
+    if path == "/version":
+        return 200, {"digest": "sha256:" + "f" * 64 if MODE == "other" else DIGEST}
+    return (200, {}) if path == "/healthz" else (404, {})
+
+
+async def connection(reader, writer):
+    try:
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+            headers = {k.lower(): v.strip() for k, _, v in (h.partition(":") for h in head[1:])}
+            body = await reader.readexactly(int(headers.get("content-length") or 0))
+            code, document = await answer(head[0].split()[1], headers, body)
+            content = json.dumps(document).encode()
+            writer.write(
+                b"HTTP/1.1 %d x\r\ncontent-type: application/json\r\nx-model-version: %s\r\n"
+                b"content-length: %d\r\n\r\n%s"
+                % (code, DIGEST.removeprefix("sha256:")[:12].encode(), len(content), content)
+            )
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+
+
+async def main():
+    server = await asyncio.start_server(connection, "127.0.0.1", PORT)
+    await asyncio.gather(server.serve_forever(), LOG.run())
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
