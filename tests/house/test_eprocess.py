@@ -24,14 +24,18 @@ def test_upper_bound_is_clopper_pearson():
 
 
 def test_quality_equals_the_formula_written_out():
-    """The vectorised mixture is the plain product of bets, averaged."""
-    bad = [1, 0, 0, 1, 1]
-    bound, bets = 0.2, (1.5, 3.0)
-    wealth = []
-    for bet in bets:
-        q = bound * bet
-        wealth.append(math.prod(q / bound if b else (1 - q) / (1 - bound) for b in bad))
-    assert math.exp(eprocess.quality(bad, bound, bets)[-1]) == pytest.approx(np.mean(wealth))
+    """The vectorised mixture is the plain sum over starts of the products of bets."""
+    rng = np.random.default_rng(5)
+    bad, bound, bets = rng.random(120) < 0.4, 0.2, (1.5, 3.0)
+    total = 1.0
+    for j, start in enumerate((0, 50, 100)):
+        stake = 1 / ((j + 1) * (j + 2))
+        products = [
+            math.prod(q / bound if b else (1 - q) / (1 - bound) for b in bad[start:])
+            for q in (bound * bet for bet in bets)
+        ]
+        total += stake * (np.mean(products) - 1)
+    assert math.exp(eprocess.quality(bad, bound, bets)[-1]) == pytest.approx(total)
 
 
 def test_quality_seldom_fires_in_a_year_at_constant_quality():
@@ -47,6 +51,19 @@ def test_quality_sees_a_fall_of_recall_within_some_dozen_positives():
     after = [fired(rng, 300, 0.22, 0.48, 2400) for _ in range(300)]
     assert None not in after
     assert 20 <= np.median(after) <= 45
+
+
+def test_quality_sees_a_fall_after_a_long_good_time():
+    """A model that was good for 600 positives is found bad within a hundred or so more."""
+    rng = np.random.default_rng(6)
+    after = []
+    for _ in range(200):
+        bound = eprocess.upper_bound(rng.binomial(300, 0.22), 300)
+        stream = rng.random(1400) < np.where(np.arange(1400) < 600, 0.22, 0.48)
+        at = eprocess.first_fired(eprocess.quality(stream, bound))
+        after.append(-1 if at is None else at - 600)
+    assert np.mean(np.array(after) < 0) <= 0.05
+    assert np.median(after) <= 110
 
 
 @pytest.mark.parametrize("bound", [0.0, 0.98, 1.0])

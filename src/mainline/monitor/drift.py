@@ -268,6 +268,9 @@ def _level(
             alerts.append(f"{figures}, {column.ratio:.1f} times")
         elif any(column.name in names for names in before):
             alerts.append(f"{figures}, over again within three windows")
+    twice = set.intersection(*before) if len(before) == 2 else set()
+    now = {c.name for c in over}
+    alerts += [f"{name}: over in both windows before" for name in sorted(twice - accepted - now)]
     if alerts:
         return Level.ALERT, alerts
     if over:

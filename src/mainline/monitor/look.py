@@ -96,14 +96,12 @@ def _situation(
 
 
 def _began(windows: Sequence[Window]) -> pd.Timestamp | None:
-    """When the present alarms began: the first window over, with no quiet one after it."""
-    began = None
-    for window in reversed(windows):
-        if window.level is Level.QUIET:
-            break
-        if window.level in (Level.WATCH, Level.ALERT):
-            began = window.start
-    return began
+    """When the present drift began: the first alert of this model that shares a column with it."""
+    alerts = [w for w in windows if w.level is Level.ALERT]
+    if not alerts:
+        return None
+    now = set(alerts[-1].alarmed())
+    return next((w.start for w in alerts if now & set(w.alarmed())), alerts[-1].start)
 
 
 def read_profile(folder: Path) -> dict[str, Any]:
