@@ -137,9 +137,9 @@ def build(
     version: Annotated[str | None, typer.Argument(help="default: the newest version")] = None,
 ) -> None:
     """Build the Bento of a registered version."""
-    from mainline.serve import build as step
+    from mainline.rollout import versions as step
 
-    console.done(step.build(root(), version))
+    console.done(step.build_version(root(), version))
 
 
 @app.command()
@@ -150,8 +150,11 @@ def serve(
     version: str | None = None,
 ) -> None:
     """Serve a built Bento over HTTP."""
+    from mainline.rollout import versions
     from mainline.serve import build as step
 
+    if bento is None:
+        bento = str(versions.build_version(root(), version)["path"])
     step.serve(root(), bento, host=host, port=port, version=version)
 
 
@@ -183,19 +186,22 @@ app.add_typer(rollout, name="rollout")
 def rollout_rehearse(
     version: Annotated[str, typer.Argument(help="a registered version")],
     down: Annotated[bool, typer.Option(help="stop everything afterwards")] = True,
+    rate: Annotated[float | None, typer.Option(help="requests a second; default: all it can")] = None,
 ) -> None:
     """All stages in one go, against replayed held-out rows, on this machine."""
-    from mainline.rollout import rehearse as step
+    from mainline.rollout import versions as step
 
-    console.show(step.run(root(), version, down=down))
+    console.show(
+        step.rehearse_version(root(), version, down=down, rate=rate, told=console.stage_done)
+    )
 
 
 @rollout.command("start")
 def rollout_start(version: str) -> None:
     """Start a version beside the stable one; no traffic yet."""
-    from mainline.rollout import rollout as step
+    from mainline.rollout import versions as step
 
-    console.done(step.begin(root(), version))
+    console.show(step.begin(root(), version))
 
 
 @rollout.command("stage")
@@ -205,7 +211,15 @@ def rollout_stage(
     """Move to a stage and wait for its verdict."""
     from mainline.rollout import rollout as step
 
-    console.show(step.stage(root(), name, wait))
+    console.show(step.stage(root(), name, timeout=wait))
+
+
+@rollout.command("promote")
+def rollout_promote() -> None:
+    """All traffic to the canary, when its last stage passed."""
+    from mainline.rollout import rollout as step
+
+    console.show(step.promote(root()))
 
 
 @rollout.command("abort")
@@ -221,7 +235,7 @@ def rollout_status() -> None:
     """The state of the rollout on this machine."""
     from mainline.rollout import rollout as step
 
-    console.done(step.status(root()))
+    console.done({"rollout": step.status(root())})
 
 
 @rollout.command("history")
@@ -237,7 +251,8 @@ def rollout_down() -> None:
     """Stop Envoy, guard and services on this machine."""
     from mainline.rollout import rollout as step
 
-    console.done(step.down(root()))
+    step.down(root())
+    console.done({"text": "Envoy, guard and services are stopped"})
 
 
 # ---- watch, retrain ----------------------------------------------------------------------------

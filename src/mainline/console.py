@@ -67,5 +67,11 @@ def progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def stage_done(name: str, verdict: StepVerdict) -> None:
+    """One line of progress for a stage of a rollout."""
+    first = next((c for c in verdict.checks if c.verdict is verdict.verdict), None)
+    progress(f"  {verdict.verdict.value:<13} {name:<20} {first.reason if first else ''}")
+
+
 def _print_json(document: Any) -> None:
     print(json.dumps(document, indent=2, ensure_ascii=False, default=str))

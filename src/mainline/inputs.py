@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from mainline import settings
 from mainline.files import digest_files, digest_json, visible_files
+from mainline.settings import Settings
 
 # What decides which model comes out of a table: the dependencies of the stage `train` in dvc.yaml.
 MAKING = ("src/project", "src/mainline/data", "src/mainline/train", "schema.yaml", "requirements.txt")
@@ -20,11 +22,16 @@ def code_digest(root: Path) -> str:
 
     A verdict that carries another one is of other code.
     """
-    options = settings.load(root)
+    files = digest_files(_files(root, MAKING), root)
+    return digest_json([files, making_sections(settings.load(root))])
+
+
+def making_sections(options: Settings) -> dict[str, Any]:
+    """The settings that decide which model comes out of a table."""
     sections = {name: getattr(options, name).model_dump(mode="json") for name in SECTIONS}
     sections["threshold"] = options.evaluate.threshold.model_dump(mode="json")
     sections["maturity_days"] = options.monitor.maturity_days
-    return digest_json([digest_files(_files(root, MAKING), root), sections])
+    return sections
 
 
 def policy_digest(root: Path, gate: object, salt: str) -> str:

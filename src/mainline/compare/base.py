@@ -6,10 +6,12 @@ environment where the locks differ. Only predictions come back.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,26 +86,31 @@ class BaseResult:
     trained_again: bool
 
 
-def score(root: Path, base: Base, rows: Path) -> BaseResult:
-    """Let `base` score the rows in the file `rows`.
+@contextlib.contextmanager
+def checked_out(root: Path, base: Base) -> Iterator[tuple[Path, Path, bool]]:
+    """A worktree of `base` with its model in `models/`: (folder, its Python, was it trained again).
 
-    Its model comes from the store or the cache, and is trained again where neither has it. Raises
-    NotMeasured when it can neither be had nor trained, or cannot read the rows.
+    The model comes from the cache or the store, and is trained again where neither has it. Raises
+    NotMeasured when it can neither be had nor trained.
     """
     assert base.commit is not None
-    with worktree(root, base.commit) as tree, tempfile.TemporaryDirectory() as folder:
+    with worktree(root, base.commit) as tree:
         lend_cache(root, tree)
         python = environment.python_for(tree)
         fetched = _fetch_model(tree, python, base)
         if not fetched:
-            _run(tree, python, "data", "pull")
-            _run(tree, python, "train")
+            run_in(tree, python, "data", "pull")
+            run_in(tree, python, "train")
+        yield tree, python, not fetched
+
+
+def score(root: Path, base: Base, rows: Path) -> BaseResult:
+    """Let `base` score the rows in the file `rows`; NotMeasured when it cannot read them."""
+    with checked_out(root, base) as (tree, python, again), tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "predictions.parquet"
-        _run(tree, python, "predict", str(rows.resolve()), "--out", str(out))
+        run_in(tree, python, "predict", str(rows.resolve()), "--out", str(out))
         models = tree / "models"
-        return BaseResult(
-            predictions.read(out), read_meta(models), digest_tree(models), not fetched
-        )
+        return BaseResult(predictions.read(out), read_meta(models), digest_tree(models), again)
 
 
 def lend_cache(root: Path, tree: Path) -> None:
@@ -131,7 +138,8 @@ def _fetch_model(tree: Path, python: Path, base: Base) -> bool:
     return False
 
 
-def _run(tree: Path, python: Path, *arguments: str) -> None:
+def run_in(tree: Path, python: Path, *arguments: str) -> None:
+    """Run `mainline ARGUMENTS` with the code of `tree`; NotMeasured with what it said when it fails."""
     done = subprocess.run(
         [str(python), "-m", "mainline", *arguments], cwd=tree, env=_environment(tree, python),
         capture_output=True, text=True, check=False,
@@ -144,7 +152,12 @@ def _run(tree: Path, python: Path, *arguments: str) -> None:
 def _environment(tree: Path, python: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k != "MAINLINE_ROOT"}
     path = os.pathsep.join([str(python.parent), kept.get("PATH", "")])
-    return {**kept, "PATH": path, "PYTHONPATH": str(tree / "src")}
+    return {**kept, "PATH": path, "PYTHONPATH": str(_source(tree))}
+
+
+def _source(tree: Path) -> Path:
+    """Where the code is: in `src/`, and in a Bento beside the model."""
+    return tree / "src" if (tree / "src").is_dir() else tree
 
 
 def baselines(

@@ -21,7 +21,6 @@ from mainline.data import schema, table
 from mainline.data.split import assign, split_digest
 from mainline.errors import DataError, SettingsError
 from mainline.files import digest_file, digest_json, write_bytes, write_json
-from mainline.git import dirty, git, is_repository, is_shallow
 from mainline.train import profile, skops_file
 from mainline.train.bundle import (
     build_features,
@@ -32,6 +31,7 @@ from mainline.train.bundle import (
     raw_inputs,
     scores_of,
 )
+from mainline.train.origin import origin
 from mainline.train.threshold import choose
 from mainline.verdict import Check, StepVerdict, Verdict, recorded
 
@@ -221,20 +221,6 @@ def golden_rows(typed: pd.DataFrame, estimator: Any, build: Any, task: str) -> l
     scores = scores_of(estimator, build_features(build, rows), task)
     plain = rows.astype(object).where(rows.notna(), None).to_dict("records")
     return [{"row": row, "scores": list(map(float, s))} for row, s in zip(plain, scores, strict=True)]
-
-
-def origin(root: Path) -> dict[str, str | None]:
-    """The last commit that changed what a model is made of, and its time.
-
-    Not HEAD: a commit that only adds dvc.lock, or a word in the README, makes no other model.
-    Null while such a file is not committed, and in a shallow clone, where it cannot be known.
-    """
-    unknown = {"commit": None, "commit_time": None}
-    if not is_repository(root) or is_shallow(root) or dirty(root, *inputs.TRAINING):
-        return unknown
-    line = git(root, "log", "-1", "--format=%H %cI", "--", *inputs.TRAINING, check=False)
-    commit, _, when = line.partition(" ")
-    return {"commit": commit, "commit_time": when} if commit else unknown
 
 
 def _write_folder(folder: Path, content: bytes, meta: dict[str, Any], reference: Any) -> str:

@@ -1,0 +1,252 @@
+"""The acts of the loop, in the order in which a project lives them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mainline.git import git
+from mainline.loop import changes
+from mainline.loop.workshop import StoryBroken, Workshop
+
+MONTHS = {7: "July", 8: "August", 9: "September", 10: "October", 11: "November", 12: "December"}
+PLATFORM = 23
+
+
+@dataclass
+class Job:
+    """A pull request in its own clone, as CI would have it."""
+
+    number: int
+    branch: str
+    title: str
+    clone: Path
+
+    @property
+    def where(self) -> str:
+        """How the record calls it."""
+        return f"pull request {self.number}"
+
+
+def first_release(shop: Workshop) -> None:
+    """Main as it is: trained, proved against two baselines, registered, served."""
+    act = shop.act("first-release", "The first release",
+                   "Main as it was cloned: trained on January to June, proved, registered, served.")  # fmt: skip
+    name = act["id"]
+    shop.mainline(name, "data", "pull")
+    shop.mainline(name, "pipeline")
+    shop.mainline(name, "compare")
+    shop.mainline(name, "report")
+    shop.mainline(name, "gate")
+    keep_report(shop, act, shop.work, "First release: no base yet")
+    release(shop, act, prove=False)
+    act["outcome"] = "PASS"
+
+
+def propose(shop: Workshop, number: int, branch: str, change: Callable[[Path], str]) -> Job:
+    """A branch with one commit, pushed, and its clone."""
+    clone = shop.clone(f"pr-{number}", "main")
+    git(clone, "switch", "--quiet", "--create", branch)
+    title = change(clone)
+    shop.commit(clone, title)
+    git(clone, "push", "--quiet", "origin", branch)
+    return Job(number, branch, title, clone)
+
+
+def prove(shop: Workshop, act: dict[str, Any], job: Job, expect: int) -> None:
+    """What `train.yml` does for a pull request."""
+    name, here = act["id"], {"cwd": job.clone, "where": job.where}
+    git(job.clone, "fetch", "--quiet", "--tags", "origin")
+    shop.mainline(name, "data", "pull", **here)
+    shop.mainline(name, "pipeline", **here)
+    shop.mainline(name, "compare", **here, expect=(expect,))
+    shop.mainline(name, "report", **here)
+    shop.mainline(name, "gate", **here, expect=(expect,))
+    keep_report(shop, act, job.clone, f"Pull request {job.number}: {job.title}")
+
+
+def merge(shop: Workshop, job: Job) -> None:
+    """A person merges the pull request on the remote; main is fetched."""
+    git(shop.work, "fetch", "--quiet", "origin")
+    git(shop.work, "merge", "--quiet", "--no-ff", "-m",
+        f"Merge pull request {job.number}: {job.title}", f"origin/{job.branch}")  # fmt: skip
+    git(shop.work, "push", "--quiet", "origin", "main")
+
+
+def release(shop: Workshop, act: dict[str, Any], *, prove: bool = True, expect: int = 0) -> str:
+    """What `release.yml` and `deploy.yml` do after a merge; returns the version."""
+    name = act["id"]
+    if prove:
+        shop.mainline(name, "data", "pull")
+        shop.mainline(name, "pipeline")
+        shop.mainline(name, "compare")
+        shop.mainline(name, "gate")
+    shop.mainline(name, "register", "--push")
+    version = git(shop.work, "describe", "--tags", "--abbrev=0", "--match", "*@v*", "--all",
+                  check=False)  # fmt: skip
+    version = newest(shop)
+    shop.mainline(name, "build", version)
+    step = shop.mainline(name, "rollout", "rehearse", version, "--no-down", expect=(expect, PLATFORM))
+    keep_rollout(shop, act, version, step.status, step.says)
+    if step.status == 0 or step.status == PLATFORM:
+        shop.mainline(name, "promote", version, "--push")
+    return version
+
+
+def newest(shop: Workshop) -> str:
+    """The newest version's name."""
+    from mainline import registry, settings
+
+    return registry.find(shop.work, settings.load(shop.work).model.name, None).name
+
+
+def changes_proposed(shop: Workshop) -> None:
+    """A good and a bad pull request side by side; the good one goes to production."""
+    good = shop.act("good-change", "A good change",
+                    "A pull request adds a feature. CI trains it and compares it with production "
+                    "on the same rows; it is merged and takes over from 5 to 100% of the traffic.")  # fmt: skip
+    bad = shop.act("bad-change", "A bad change",
+                   "A pull request drops columns that matter. The gate blocks it.")  # fmt: skip
+    first = propose(shop, 1, "better-features", changes.better)
+    second = propose(shop, 2, "fewer-columns", changes.worse)
+    shop.together(lambda: prove(shop, good, first, 0), lambda: prove(shop, bad, second, 10))
+    bad["outcome"], bad["expected"] = "FAIL", "blocked"
+    merge(shop, first)
+    release(shop, good)
+    good["outcome"] = "PASS"
+
+
+def broken_release(shop: Workshop) -> None:
+    """A change that no offline gate can see; the canary does, and main is reverted."""
+    act = shop.act("broken-release", "A release that breaks in production",
+                   "A change passes every offline gate, and is slow as soon as it serves. The canary "
+                   "is taken back by the guard; a revert puts main in step with production.")  # fmt: skip
+    job = propose(shop, 3, "exchange-rates", changes.slow)
+    prove(shop, act, job, 0)
+    merge(shop, job)
+    release(shop, act, expect=10)
+    act["outcome"], act["expected"] = "FAIL", "rolled back"
+    revert = propose(shop, 4, "revert-exchange-rates", _revert)
+    prove(shop, act, revert, 0)
+    merge(shop, revert)
+    shop.mainline(act["id"], "data", "pull")
+    shop.mainline(act["id"], "pipeline")
+    shop.mainline(act["id"], "compare")
+    shop.mainline(act["id"], "gate")
+    shop.mainline(act["id"], "register", "--push")
+
+
+def _revert(clone: Path) -> str:
+    git(clone, "revert", "--no-commit", "--mainline", "1", "HEAD")
+    return "Revert: use the exchange rates of the day"
+
+
+# ---- production --------------------------------------------------------------------------------
+
+
+def feed(shop: Workshop, months: list[int], seed: int) -> None:
+    """The sample's later months arrive: rows without labels, and labels as they become known."""
+    shop.labels.mkdir(parents=True, exist_ok=True)
+    for month in months:
+        name = f"2024-{month:02d}"
+        rows = str(shop.feed / f"{name}.parquet")
+        shop.python("-m", "sample", "month", str(month), "--without-labels", "--seed", str(seed),
+                    "--out", rows)  # fmt: skip
+        shop.python("-m", "sample", "labels", "--month", str(month), "--until", "2025-03-01",
+                    "--seed", str(seed), "--out", str(shop.labels / f"{name}.parquet"))  # fmt: skip
+
+
+def serve_month(shop: Workshop, act: str, month: int) -> None:
+    """Production answers the month's requests; each answer goes to the prediction log."""
+    name = f"2024-{month:02d}"
+    shop.mainline(act, "predict", str(shop.feed / f"{name}.parquet"), "--log", str(shop.log),
+                  "--out", str(shop.folder / "scored" / f"production-{name}.parquet"),
+                  where="production")  # fmt: skip
+
+
+def watch_month(shop: Workshop, act: str, month: int, expect: tuple[int, ...]) -> dict[str, Any]:
+    """Look at production on the first day after the month; returns reports/monitor.json."""
+    day = first_after(month)
+    shop.mainline(act, "monitor", "--as-of", day, *([] if 10 in expect else ["--no-html"]),
+                  where="production", expect=expect)  # fmt: skip
+    return json.loads((shop.work / "reports" / "monitor.json").read_text("utf-8"))
+
+
+def first_after(month: int) -> str:
+    """The first day after a month of 2024."""
+    return "2025-01-01" if month == 12 else f"2024-{month + 1:02d}-01"
+
+
+def note_month(shop: Workshop, month: int, seen: dict[str, Any]) -> dict[str, Any]:
+    """Put a look at production into the story."""
+    trigger = seen["trigger"]
+    last = [w for w in seen["windows"] if w["end"][:10] <= first_after(month)]
+    entry = {
+        "month": month, "name": MONTHS[month],
+        "alerts": last[-1]["level"] if last else "no verdict",
+        "trigger": trigger["kind"], "trigger_reason": trigger["reason"],
+        "recall": {}, "precision": {}, "evalue": _evalue(seen),
+    }  # fmt: skip
+    shop.story.months.append(entry)
+    return entry
+
+
+def _evalue(seen: dict[str, Any]) -> float | None:
+    stream = seen["quality"].get("missed") or next(iter(seen["quality"].values()), None)
+    return stream.get("e") if stream else None
+
+
+def measure_month(shop: Workshop, month: int, scored: Path) -> tuple[float, float]:
+    """Recall and precision of scored rows against the labels that were known in the end."""
+    found = pd.read_parquet(scored)
+    labels = pd.read_parquet(shop.labels / f"2024-{month:02d}.parquet")
+    y = labels.sort_values("known_at").drop_duplicates("row_id", keep="last").set_index("row_id")["label"]
+    truth = found["row_id"].map(y).fillna(0).astype(int)
+    hits = int(((found["decision"] == 1) & (truth == 1)).sum())
+    return hits / max(int(truth.sum()), 1), hits / max(int((found["decision"] == 1).sum()), 1)
+
+
+# ---- for the page ------------------------------------------------------------------------------
+
+
+def keep_report(shop: Workshop, act: dict[str, Any], clone: Path, title: str) -> None:
+    """The pull request's report as its reader sees it."""
+    from mainline.report import html
+
+    verdict = json.loads((clone / "reports" / "verdicts" / "gate.json").read_text("utf-8"))["verdict"]
+    shop.story.reports.append(
+        {"act": act["id"], "title": title, "verdict": verdict, "html": html.report_body(clone)}
+    )
+
+
+def keep_rollout(
+    shop: Workshop, act: dict[str, Any], version: str, status: int, says: str
+) -> None:
+    """The record of a rollout: the part of the history that is new."""
+    if status == PLATFORM:
+        act["note"] = says
+        return
+    path = shop.work / "serving" / "history.jsonl"
+    known = sum(len(r["history"]) for r in shop.story.rollouts)
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    history = [json.loads(line) for line in lines[known:]]
+    outcome = "rolled back" if status else "promoted" if shop.story.rollouts else "first"
+    shop.story.rollouts.append(
+        {"act": act["id"], "version": version, "outcome": outcome, "history": history, "client": says}
+    )
+
+
+def expect_kind(found: dict[str, Any], kinds: tuple[str, ...], month: int) -> None:
+    """StoryBroken when production asks for something else than the story says."""
+    kind = found["trigger"]["kind"]
+    if kind not in kinds:
+        raise StoryBroken(
+            f"After {MONTHS[month]} the monitor asks for {kind!r} ({found['trigger']['reason']}), "
+            f"the story expects {' or '.join(kinds)}",
+            "Another --seed may tell another story",
+        )

@@ -1,0 +1,207 @@
+"""`mainline loop`: the whole life of the sample project, by the commands that the workflows call."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mainline.errors import MainlineError, UsageError
+from mainline.files import write_json
+from mainline.git import git, require_repository
+from mainline.loop import acts
+from mainline.loop.workshop import Story, Workshop, opened
+
+
+def run(
+    root: Path, *, keep: bool = False, seed: int = 7, fast: bool = False,
+    open_page: bool = False, out: Path | None = None,
+) -> int:  # fmt: skip
+    """Tell the story in a throw-away clone of what is committed; write one page; returns 0.
+
+    `fast` leaves out the broken release and the months after the retraining. Raises StoryBroken
+    (10) when a step ends otherwise than the story says. Everything that was started is ended.
+    """
+    require_repository(root)
+    if not (root / "src" / "sample").is_dir():
+        raise UsageError(
+            "The loop tells the story of the sample, which is not in this repository",
+            "Use `./mainline check` on your own data",
+        )
+    if git(root, "status", "--porcelain", "--untracked-files=no", check=False):
+        print("Uncommitted changes are left out: the loop runs what is committed.")
+    began = time.monotonic()
+    with opened(root, keep) as shop:
+        print(f"In a throw-away clone ({shop.folder}); your checkout is not touched.")
+        try:
+            tell(shop, seed, fast)
+        finally:
+            page = _page(root, shop, seed, out, time.monotonic() - began)
+        if keep:
+            print(f"\nThe clone is kept: {shop.work}")
+    print(f"\nDone in {time.monotonic() - began:.0f} s. The story: {page}")
+    if open_page:
+        import webbrowser
+
+        webbrowser.open(page.as_uri())
+    return 0
+
+
+def tell(shop: Workshop, seed: int, fast: bool) -> None:
+    """All acts."""
+    shop.found()
+    months = [7, 8, 9, 10] if fast else list(acts.MONTHS)
+    shop.together(lambda: acts.first_release(shop), lambda: acts.feed(shop, months, seed))
+    acts.changes_proposed(shop)
+    if not fast:
+        acts.broken_release(shop)
+    watch(shop)
+    retrain(shop, fast)
+
+
+def watch(shop: Workshop) -> None:
+    """July to October in production: silence, drift, lost quality."""
+    act = shop.act("watch", "Months in production",
+                   "July and August are quiet. In September a wallet is launched, and with it comes "
+                   "a fraud that the model has never seen.")  # fmt: skip
+    name = act["id"]
+    acts.serve_month(shop, name, 7)
+    for month in (7, 8, 9, 10):
+        quiet = month < 9
+        following = month + 1
+        seen: dict[str, Any] = {}
+
+        def look(month: int = month, quiet: bool = quiet, seen: dict[str, Any] = seen) -> None:
+            seen.update(acts.watch_month(shop, name, month, (0, 11) if quiet else (10,)))
+
+        # The next month's requests are answered while this one is looked at.
+        jobs = [look]
+        if following <= 10:
+            jobs.append(lambda following=following: acts.serve_month(shop, name, following))
+        shop.together(*jobs)
+        entry = acts.note_month(shop, month, seen)
+        acts.expect_kind(seen, ("none",) if quiet else ("drift", "drift-few-labels", "quality"), month)
+        _measure(shop, month, entry)
+        shop.story.windows = _windows(seen)
+    acts.expect_kind(seen, ("quality",), 10)
+    act["outcome"] = "FAIL"
+    act["expected"] = "alert in September, lost quality in October"
+
+
+def retrain(shop: Workshop, fast: bool) -> None:
+    """The pull request that production asked for, its release, and recall recovered."""
+    act = shop.act("retrain", "The retraining",
+                   "The monitor asked for a new model. Rows and labels that have matured go on one "
+                   "branch; the candidate is judged on new rows and on old ones.")  # fmt: skip
+    name = act["id"]
+    day = acts.first_after(10)
+    _add_months(shop, name, day)
+    shop.mainline(name, "retrain", "--as-of", day)
+    branch = f"retrain/{_model(shop)}"
+    clone = shop.clone("pr-5", branch)
+    job = acts.Job(5, branch, _retrain_text(shop), clone)
+    acts.prove(shop, act, job, 0)
+    old = shop.folder / "old-model"
+    git(shop.work, "worktree", "add", "--quiet", "--detach", str(old), "HEAD")
+    shutil.copytree(shop.work / "models", old / "models")
+    for left in ("data.dvc", "dvc.lock"):
+        git(shop.work, "checkout", "--quiet", "--", left, check=False)
+    acts.merge(shop, job)
+    version = acts.release(shop, act)
+    shop.story.retrain.update({"branch": branch, "month": 10, "version": version})
+    act["outcome"] = "PASS"
+    if fast:
+        return
+    for month in (11, 12):
+        name_ = f"2024-{month:02d}"
+        scored = shop.folder / "scored" / f"old-{name_}.parquet"
+        shop.together(
+            lambda month=month: acts.serve_month(shop, name, month),
+            lambda scored=scored, name_=name_: shop.mainline(
+                name, "predict", str(shop.feed / f"{name_}.parquet"), "--out", str(scored),
+                cwd=old, where="old model") and None,
+        )  # fmt: skip
+    seen = acts.watch_month(shop, name, 12, (0, 10, 11))
+    for month in (11, 12):
+        entry = acts.note_month(shop, month, seen)
+        _measure(shop, month, entry, shop.folder / "scored" / f"old-2024-{month:02d}.parquet")
+    shop.story.windows += [w for w in _windows(seen) if w["start"] >= "2024-11-01"]
+
+
+def _add_months(shop: Workshop, act: str, day: str) -> None:
+    """The months so far, and the labels known by `day`, go into data/ by the two commands."""
+    import pandas as pd
+
+    rows = [str(shop.feed / f"2024-{m:02d}.parquet") for m in (7, 8, 9, 10)]
+    shop.mainline(act, "data", "add", *rows)
+    known = shop.folder / "known"
+    known.mkdir()
+    files = []
+    for path in sorted(shop.labels.glob("*.parquet")):
+        labels = pd.read_parquet(path)
+        labels = labels[pd.to_datetime(labels["known_at"]) <= pd.Timestamp(day)]
+        if len(labels):
+            labels.to_parquet(known / path.name, index=False)
+            files.append(str(known / path.name))
+    shop.mainline(act, "labels", "add", *files)
+
+
+def _measure(
+    shop: Workshop, month: int, entry: dict[str, Any], old: Path | None = None
+) -> None:
+    scored = shop.folder / "scored" / f"production-2024-{month:02d}.parquet"
+    for key, path in (("production", scored), ("without_retraining", old or scored)):
+        recall, precision = acts.measure_month(shop, month, path)
+        entry["recall"][key], entry["precision"][key] = round(recall, 4), round(precision, 4)
+    print(f"  {entry['name']}: drift {entry['alerts']}, recall {entry['recall']['production']:.2f}, "
+          f"the monitor asks for: {entry['trigger']}", flush=True)  # fmt: skip
+
+
+def _windows(seen: dict[str, Any]) -> list[dict[str, Any]]:
+    out = []
+    for window in seen["windows"]:
+        columns = window.get("columns") or {}
+        ratios = {n: c["psi"] / c["threshold"] for n, c in columns.items() if c.get("threshold")}
+        top = max(ratios, key=lambda n: ratios[n], default=None)
+        out.append({"start": window["start"][:10], "end": window["end"][:10], "n": window["n"],
+                    "level": window["level"], "column": top,
+                    "ratio": ratios[top] if top else None})  # fmt: skip
+    return out
+
+
+def _retrain_text(shop: Workshop) -> str:
+    found = json.loads((shop.work / "reports" / "retrain.json").read_text("utf-8"))
+    shop.story.retrain.update({"title": found["title"], "body": found["body"]})
+    return str(found["title"])
+
+
+def _model(shop: Workshop) -> str:
+    from mainline import settings
+
+    return settings.load(shop.work).model.name
+
+
+def _page(root: Path, shop: Workshop, seed: int, out: Path | None, seconds: float) -> Path:
+    """Write the page and its data, of a story that broke off too."""
+    folder = root / "build" / "loop"
+    folder.mkdir(parents=True, exist_ok=True)
+    story: Story = shop.story
+    version = platform.python_version()
+    document = {
+        **story.to_dict(), "model": "card-fraud", "seed": seed, "seconds": round(seconds, 1),
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{os.cpu_count()} cores, Python {version}, {platform.system()}",
+    }  # fmt: skip
+    write_json(folder / "story.json", document)
+    path = (out or folder / "story.html").resolve()
+    try:
+        from mainline.loop import page
+
+        return page.write(document, path)
+    except MainlineError:
+        raise

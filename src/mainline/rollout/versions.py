@@ -1,0 +1,162 @@
+"""The commands of a rollout: a registered version is found, built, and taken through its stages."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mainline import registry, settings
+from mainline.compare import base as bases
+from mainline.data import schema
+from mainline.errors import DataError, MainlineError
+from mainline.evaluate import evaluate, predictions
+from mainline.files import digest_tree
+from mainline.registry import Version
+from mainline.rollout import host, rollout, state
+from mainline.rollout.rehearse import rehearse
+from mainline.serve import build
+from mainline.serve.batch import json_rows
+from mainline.verdict import Check, StepVerdict
+
+MOST_ROWS = 2000
+Told = Callable[[str, StepVerdict], None]
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Held-out rows to replay, and what each Bento answers to them offline, by model digest."""
+
+    rows: list[dict[str, Any]]
+    answers: dict[str, list[list[float]]]
+
+    def difference(self, new: str, old: str | None) -> tuple[float, float] | None:
+        """Mean and sd of new less old (first score), which the shadow pairs must show again."""
+        if old is None or old not in self.answers:
+            return None
+        gap = np.array(self.answers[new])[:, 0] - np.array(self.answers[old])[:, 0]
+        return float(gap.mean()), float(gap.std(ddof=1))
+
+
+def bento_of(root: Path, version: Version) -> Path:
+    """The built Bento of `version`, built now where it is not there.
+
+    Its model is the registered one, byte for byte. Raises DataError when the store does not have
+    it and training it again gives another.
+    """
+    path = root / build.HOME / "bentos" / version.model / version.name
+    if path.is_dir() and build.check(path)["digest"] == version.digest:
+        return path
+    models = root / "models"
+    if models.is_dir() and digest_tree(models) == version.digest:
+        return Path(build.build(root, version.name)["path"])
+    with bases.checked_out(root, bases.Base("version", version.commit, version)) as (
+        tree,
+        _,
+        _again,
+    ):
+        if digest_tree(tree / "models") != version.digest:
+            raise DataError(
+                f"The model of {version.tag} is not in the store, and training it again gives another",
+                "Push it from where it was registered: `dvc push`",
+            )
+        return Path(build.build(tree, version.name, out=root / build.HOME)["path"])
+
+
+def build_version(root: Path, name: str | None) -> dict[str, Any]:
+    """`mainline build`: the Bento of a registered version (the newest by default)."""
+    version = registry.find(root, settings.load(root).model.name, name)
+    path = bento_of(root, version)
+    text = f"{version.tag} is built: {path}"
+    return {"version": version.name, "digest": version.digest, "path": str(path), "text": text}
+
+
+def traffic_of(root: Path, bentos: list[Path]) -> Traffic:
+    """Test rows as requests, scored by each Bento's own code, in a process of its own."""
+    rules = schema.load(root)
+    frame, part = evaluate.held_out(root, settings.load(root), rules)
+    frame = frame[part == "test"].head(MOST_ROWS).reset_index(drop=True)
+    answers = {}
+    with tempfile.TemporaryDirectory() as folder:
+        rows, out = Path(folder) / "rows.parquet", Path(folder) / "out.parquet"
+        frame.to_parquet(rows, index=False)
+        ids = frame[rules.row_id or schema.ROW_ID].astype(str)
+        for bento in bentos:
+            source = bento / "src"
+            bases.run_in(source, Path(bases.environment.python_for(root)), "predict", str(rows),
+                         "--out", str(out))  # fmt: skip
+            found = predictions.read(out)
+            order = pd.Index(found.frame["row_id"]).get_indexer(ids)
+            answers[build.check(bento)["digest"]] = found.scores[order].tolist()
+    features = frame[[c.name for c in rules.features]]
+    return Traffic(json_rows(features, rules), answers)
+
+
+def rehearse_version(
+    root: Path, name: str, *, down: bool = True, rate: float | None = None, told: Told | None = None
+) -> StepVerdict:
+    """`mainline rollout rehearse`: every stage against replayed held-out rows, on this machine.
+
+    What stands at `prod` is started first where nothing runs yet. Returns one verdict, a check for
+    each stage; raises PlatformError (23) where Envoy or supervisor cannot run.
+    """
+    host.require_platform()
+    model = settings.load(root).model.name
+    version = registry.find(root, model, name)
+    try:
+        bento = bento_of(root, version)
+        stable = _stable(root, model, version)
+        traffic = traffic_of(root, [bento, *([stable] if stable else [])])
+        assert version.digest is not None
+        old = build.check(stable)["digest"] if stable else None
+        found = rehearse(
+            root, version.name, bento, version.digest, rows=traffic.rows, expected=traffic.answers,
+            rate=rate, on_progress=told, recorded=traffic.difference(version.digest, old),
+        )  # fmt: skip
+    finally:
+        if down:
+            rollout.down(root)
+    done = StepVerdict("rollout", tuple(map(_stage_check, found)), {"model": version.digest})
+    done.write(root)
+    return done
+
+
+def _stable(root: Path, model: str, version: Version) -> Path | None:
+    """The Bento that takes the traffic now; what stands at prod is started where nothing does."""
+    now = state.read(rollout.target_folder(root))
+    if now.stable is not None and rollout.status(root)["up"]:
+        return Path(now.stable.artifact) if now.stable.digest != version.digest else None
+    production = registry.at_stage(root, model, "prod")
+    if production is None or production.digest == version.digest or production.digest is None:
+        return None
+    bento = bento_of(root, production)
+    begun = rollout.start(root, production.name, bento, production.digest, by="rehearsal")
+    if begun.verdict.status != 0:
+        raise MainlineError(
+            f"What stands at prod, {production.tag}, does not start: {begun.checks[-1].reason}",
+            "Roll back to a version that does: `./mainline promote VERSION`",
+        )
+    return bento
+
+
+def _stage_check(verdict: StepVerdict) -> Check:
+    """A stage's verdict as one check: its worst reason."""
+    first = next((c for c in verdict.checks if c.verdict is verdict.verdict), None)
+    name = verdict.step.removeprefix("rollout-")
+    reason = first.reason if first else verdict.skipped or "nothing was measured"
+    return Check(
+        name, verdict.verdict, f"{name}: {reason}", n=first.n if first else None, scope=name
+    )
+
+
+def begin(root: Path, name: str) -> StepVerdict:
+    """`mainline rollout start`: the version beside the stable one, without traffic yet."""
+    host.require_platform()
+    version = registry.find(root, settings.load(root).model.name, name)
+    assert version.digest is not None
+    return rollout.start(root, version.name, bento_of(root, version), version.digest)
