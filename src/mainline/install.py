@@ -69,7 +69,8 @@ def find_uv(beside: str | Path) -> str | None:
 
 def packages(lock: str | Path) -> int:
     """How many packages a lock names, those for other platforms included."""
-    return sum("==" in line for line in Path(lock).read_text(encoding="utf-8").splitlines())
+    lines = Path(lock).read_text(encoding="utf-8").splitlines()
+    return sum(line[:1].isalnum() for line in lines)
 
 
 def _bring_up(venv: str, locks: list[str], fresh: bool) -> None:
@@ -83,7 +84,7 @@ def _bring_up(venv: str, locks: list[str], fresh: bool) -> None:
             raise SetUpError("uv cannot be had here")
         _fill(venv, wanted, fresh, uv)
     except SetUpError as error:
-        say(f"{error.cause}; trying pip alone, which takes minutes")
+        say(f"{error.cause.removesuffix('.')}; trying pip alone, which takes minutes")
         if not fresh and not _answers([environment.python_in(venv), "-m", "pip", "--version"]):
             fresh, wanted = True, locks
         _fill(venv, wanted, fresh, None)

@@ -51,7 +51,10 @@ def watched(command: Sequence[str], what: str) -> None:
             child.terminate()
             raise
     if child.returncode != 0:
-        raise SetUpError(f"{what} failed: {_telling(said)}", "Run the same command again")
+        raise SetUpError(
+            f"{what} failed: {_telling(said).rstrip('.')}",
+            "Check that the package index can be reached, then run the same command again",
+        )
 
 
 def _telling(said: collections.deque[str]) -> str:

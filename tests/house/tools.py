@@ -189,3 +189,28 @@ def _one_at_a_time(name: str) -> Iterator[None]:
 
     with alone(cache() / f"{name}.lock"):
         yield
+
+
+def table(name: str) -> Path:
+    """A file of the folder that MAINLINE_TEST_TABLES names: real tables to try the house on."""
+    folder = os.environ.get("MAINLINE_TEST_TABLES")
+    found = Path(folder or ".", name)
+    if not folder or not found.is_file():
+        lacking("tables", f"MAINLINE_TEST_TABLES names no folder with {name}")
+    return found
+
+
+def uv() -> Path:
+    """The machine's uv, else the one that `requirements-uv.txt` names."""
+    return _have("uv", _find_uv)
+
+
+@functools.cache
+def _find_uv() -> Path:
+    from mainline import install
+
+    with _one_at_a_time("uv"):
+        found = install.find_uv(cache())
+    if found is None:
+        raise Lacking("it is not on PATH and pip cannot bring it in")
+    return Path(found)
