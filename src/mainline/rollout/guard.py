@@ -130,7 +130,8 @@ class Guard:
         )
         if found is not None:
             now = {"n": found.total, "errors": max(found.errors, found.timeouts)}
-            before = self.mirrored or now
+            # The canary's cluster is new in each rollout, so its counts begin at 0.
+            before = self.mirrored or dict.fromkeys(now, 0)
             for name in ("n", "errors"):
                 # Counters that fell began again with a new Envoy.
                 rise = now[name] - before[name] if now[name] >= before[name] else now[name]
@@ -172,10 +173,12 @@ class Guard:
         process = host.programs(self.target).get(state.canary.program)
         if process is not None:
             born = [int(process["pid"]), int(process["start"])]
-            self.process = self.process or born
-            if process["state"] != "RUNNING" or born != self.process:
+            if self.process and (process["state"] != "RUNNING" or born != self.process):
                 return f"its process ended ({process['why']})"
-        if seen and not seen.healthy:
+            # After a boot a service takes its time: what was never there cannot be lost.
+            if seen and seen.healthy and process["state"] == "RUNNING":
+                self.process = born
+        if seen and not seen.healthy and self.process:
             return "it does not answer its health check"
         return None
 

@@ -288,6 +288,8 @@ def down(target: Path) -> None:
         time.sleep(0.05)
     sweep(target)
     socket_path(target).unlink(missing_ok=True)
+    # The next guard finds other processes, which are no loss of these: it counts again.
+    (target / "guard.json").unlink(missing_ok=True)
 
 
 def _supervisor_pid(target: Path) -> int | None:

@@ -125,11 +125,10 @@ class Watch:
         timing.slow += float(record.get("ms") or 0) > self.slow_ms
         seen = self.seen.setdefault(digest, Seen())
         seen.score(float(scores[0]))
-        if int(record.get("row") or 0) != 0:
-            return
         self._compare(seen, digest, request, scores)
         if arm in ("shadow", "stable"):
-            self._pair(arm, request, float(scores[0]))
+            # A request may have many rows: each of them is half of a pair.
+            self._pair(arm, f"{request}/{record.get('row')}", float(scores[0]))
 
     def _compare(self, seen: Seen, digest: str, request: str, scores: list[float]) -> None:
         answers, replayed = self.expected.get(digest), REPLAY.match(request)

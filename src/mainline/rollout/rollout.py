@@ -237,8 +237,8 @@ def _shown(shown: bool, now: State) -> Check:
 def stage(
     root: Path,
     name: str,
-    *,
     timeout: float | None = None,
+    *,
     target: Path | None = None,
     by: str = "person",
 ) -> StepVerdict:
@@ -458,11 +458,12 @@ def history(root: Path, *, target: Path | None = None) -> list[dict[str, Any]]:
     return state.history(target_folder(root, target))
 
 
-def down(root: Path, *, target: Path | None = None) -> None:
+def down(root: Path, *, target: Path | None = None) -> dict[str, Any]:
     """End every process of the rollout. The state stays, and `up` brings back what ran."""
     where = target_folder(root, target)
     if where.exists() and os.name != "nt":
         host.down(where)
+    return {"text": f"Nothing of {where.name}/ runs any more", "target": str(where)}
 
 
 def up(root: Path, *, target: Path | None = None) -> dict[str, Any]:

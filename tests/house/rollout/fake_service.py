@@ -2,7 +2,8 @@
 
 `python fake_service.py PORT DIGEST MODE`. MODE is one of good, down (500 always), half (500 half of
 the time), slow, tail (one in twenty slow), hang, constant, swapped, unready, other (another
-model's digest). Predictions are logged under MAINLINE_LOG like the real ones.
+model's digest). `live-` before a mode shows the fault to the canary's own share only, not to
+mirrored requests. Predictions are logged under MAINLINE_LOG like the real ones.
 """
 
 import asyncio
@@ -14,7 +15,6 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-PORT, DIGEST, MODE = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 SLOW_SECONDS = 0.4
 
 
@@ -24,11 +24,16 @@ def score(row, digest):
     return min(1.0, row["x"] * 0.9 + shift)
 
 
-def served(row):
-    if MODE == "constant":
+def served(row, mode):
+    if mode == "constant":
         return 0.5
     right = score(row, DIGEST)
-    return 1 - right if MODE == "swapped" else right
+    return 1 - right if mode == "swapped" else right
+
+
+def mode_of(headers):
+    live = headers.get("x-mainline-arm") == "canary"
+    return MODE.removeprefix("live-") if live or not MODE.startswith("live-") else "good"
 
 
 class Log:
@@ -55,19 +60,17 @@ class Log:
                     stream.write("\n".join(lines) + "\n")
 
 
-LOG = Log()
-
-
 async def predict(headers, body):
     began = time.perf_counter()
-    if MODE == "down" or (MODE == "half" and random.random() < 0.5):
+    mode = mode_of(headers)
+    if mode == "down" or (mode == "half" and random.random() < 0.5):
         return 500, {"error": "told to fail"}
-    if MODE == "hang":
+    if mode == "hang":
         await asyncio.sleep(3600)
-    if MODE == "slow" or (MODE == "tail" and random.random() < 0.05):
+    if mode == "slow" or (mode == "tail" and random.random() < 0.05):
         await asyncio.sleep(SLOW_SECONDS)
     row = json.loads(body)["rows"][0]
-    value = served(row)
+    value = served(row, mode)
     LOG.add(headers, row, value, (time.perf_counter() - began) * 1000)
     return 200, {"predictions": [{"prediction_id": "p", "scores": [value], "decision": 0}],
                  "model": "fake", "version": "v", "digest": DIGEST}  # fmt: skip
@@ -106,4 +109,6 @@ async def main():
 
 
 if __name__ == "__main__":
+    PORT, DIGEST, MODE = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    LOG = Log()
     asyncio.run(main())

@@ -1,0 +1,161 @@
+"""Whatever is killed, no request is lost and traffic ends where it should."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rollout.rig import Rig, digest, policy, rig
+
+from mainline.errors import RaceError, UsageError
+from mainline.rollout import host, rollout, state
+from mainline.verdict import Verdict
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[Rig]:
+    """A target with version a live."""
+    with rig(tmp_path) as found:
+        yield found
+
+
+# More requests than a drill sends, so that the stage goes on until something happens.
+ENDLESS = [
+    {"name": "canary-50", "weight": 50, "requests": 10_000_000},
+    {"name": "promote", "weight": 100, "requests": 0},
+]
+
+
+def begin(live: Rig) -> None:
+    """Version b takes half of the traffic, and is not judged for long."""
+    assert live.start("b", policy=policy(stages=ENDLESS)).verdict is Verdict.PASS
+    assert live.stage("canary-50", 0.0).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_killed_canary_loses_no_request_and_is_rolled_back(live: Rig) -> None:
+    """The canary is killed with -9 under traffic: its share falls back to stable."""
+    begin(live)
+    with live.traffic() as client:
+        assert live.until(lambda: client.totals.models.get(digest("b")[7:19], 0) > 100)
+        os.kill(live.pid(live.state().canary.program), signal.SIGKILL)  # type: ignore[union-attr]
+        assert live.until(lambda: live.state().status == "rolled-back")
+    assert client.totals.lost == 0
+    assert set(client.totals.codes) == {200}
+    assert "lost" in live.state().reason or "failed" in live.state().reason
+
+
+def test_a_guard_that_is_killed_comes_back_and_goes_on(live: Rig) -> None:
+    """A guard killed with -9 is started again and counts on from where it was."""
+    begin(live)
+    with live.traffic(rate=300):
+        assert live.until(lambda: bool(live.looks()) and live.looks()[-1]["total"]["canary"] > 100)
+        before, pid = live.looks()[-1]["total"]["canary"], live.pid("guard")
+        os.kill(pid, signal.SIGKILL)
+        assert live.until(lambda: live.pid("guard") not in (0, pid))
+        assert live.until(lambda: live.looks()[-1]["total"]["canary"] > before)
+        assert live.state().running
+
+
+@pytest.mark.parametrize("how", ["stopped", "frozen"])
+def test_a_guard_that_is_gone_is_noticed_by_its_lease(live: Rig, how: str) -> None:
+    """Without a guard nobody judges, so the watcher sends all traffic to stable."""
+    begin(live)
+    assert live.until(lambda: bool(live.looks()))
+    if how == "stopped":
+        host.rpc(live.target).stopProcess("guard")
+    else:
+        os.kill(live.pid("guard"), signal.SIGSTOP)
+    assert live.until(lambda: live.state().status == "rolled-back", 10)
+    assert "sign of life" in live.state().reason
+    with live.traffic() as client:
+        assert live.until(lambda: client.totals.ok >= 50)
+    assert set(client.totals.models) == {digest("a")[7:19]}
+
+
+def test_a_killed_envoy_comes_back_at_its_weights(live: Rig) -> None:
+    """Envoy killed with -9 is started again and reads the same weights from its files."""
+    begin(live)
+    pid = live.pid("envoy")
+    os.kill(pid, signal.SIGKILL)
+    assert live.until(lambda: live.pid("envoy") not in (0, pid) and host.envoy_ready(live.target))
+    with live.traffic() as client:
+        assert live.until(lambda: client.totals.ok >= 400)
+    assert live.state().running
+    share = client.totals.models[digest("b")[7:19]] / client.totals.ok
+    assert 0.3 < share < 0.7
+
+
+def test_a_killed_supervisor_leaves_nothing_in_the_way(live: Rig) -> None:
+    """After a supervisor killed with -9, `up` ends the orphans and brings back what ran."""
+    os.kill(int((live.target / "supervisord.pid").read_text()), signal.SIGKILL)
+    assert live.until(lambda: not host.is_up(live.target))
+    found = rollout.up(live.root)
+    assert found["up"]
+    with live.traffic() as client:
+        assert live.until(lambda: client.totals.ok >= 50)
+
+
+def test_what_ran_comes_back_after_a_reboot(live: Rig) -> None:
+    """Everything ended at once and started again: the same versions at the same weights."""
+    begin(live)
+    route = live.state().route
+    rollout.down(live.root)
+    assert not host.marked(live.target)
+    assert rollout.up(live.root)["up"]
+    assert live.until(lambda: rollout.status(live.root)["envoy"])
+    with live.traffic() as client:
+        assert live.until(lambda: len(client.totals.models) == 2)
+    assert live.state().route == route
+
+
+def test_files_that_were_tampered_with_are_mended(live: Rig) -> None:
+    """A truncated route file leaves the old routes in Envoy, and the guard writes it again."""
+    path = live.target / "xds" / "rds.json"
+    whole = path.read_text()
+    path.write_text(whole[: len(whole) // 2])
+    pid = live.pid("envoy")
+    os.kill(pid, signal.SIGKILL)
+    assert live.until(lambda: live.pid("envoy") not in (0, pid))
+    assert live.until(lambda: path.read_text() == whole)
+    with live.traffic() as client:
+        assert live.until(lambda: client.totals.ok >= 50)
+
+
+def test_commands_out_of_turn_are_refused(live: Rig) -> None:
+    """A stage out of order, a second rollout and two commands at once are refused by name."""
+    assert live.start("b").verdict is Verdict.PASS
+    with pytest.raises(UsageError, match="out of order"):
+        live.stage("canary-50")
+    with pytest.raises(RaceError, match="being rolled out"):
+        live.start("c")
+    assert live.start("b").verdict is Verdict.PASS, "the same start again is no second one"
+    with state.locked(live.target, "command.lock"), pytest.raises(RaceError):
+        live.stage("shadow")
+    assert live.state().stage is None
+
+
+def test_an_abort_while_a_stage_waits_ends_it(live: Rig) -> None:
+    """A person aborts while a job waits for a verdict; the job learns of it."""
+    assert live.start("b").verdict is Verdict.PASS
+    job = live.waiting("shadow")
+    assert rollout.abort(live.root, "not today")["status"] == "aborted"
+    job.join(10)
+    assert live.verdicts[0].verdict is Verdict.FAIL
+    assert "not today" in live.verdicts[0].checks[0].reason
+
+
+def test_after_a_promotion_the_way_back_is_the_old_model(live: Rig) -> None:
+    """A rollback after 100% goes to the old, warm model at once, and no request is lost."""
+    stages = [{"name": "promote", "weight": 100, "requests": 0}]
+    assert live.start("b", policy=policy(stages=stages)).verdict is Verdict.PASS
+    with live.traffic() as client:
+        assert live.stage("promote").verdict is Verdict.PASS
+        assert live.until(lambda: client.totals.models.get(digest("b")[7:19], 0) > 50)
+        assert rollout.rollback(live.root)["stable"]["version"] == "a"
+    assert client.totals.lost == 0
+    with live.traffic() as client:
+        assert live.until(lambda: client.totals.ok >= 50)
+    assert set(client.totals.models) == {digest("a")[7:19]}

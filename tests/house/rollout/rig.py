@@ -1,0 +1,138 @@
+"""A rollout to be drilled: real Envoy and guard before services that fail on request."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rollout.fake_service import score
+
+from mainline.rollout import host, rehearse, rollout, state
+from mainline.rollout.traffic import Replay
+from mainline.settings import Rollout
+from mainline.verdict import StepVerdict
+
+SERVICE = Path(__file__).with_name("fake_service.py")
+ROWS = [{"x": i / 200} for i in range(200)]
+STAGES = [
+    {"name": "shadow", "weight": 0, "requests": 100},
+    {"name": "canary-5", "weight": 5, "requests": 300},
+    {"name": "canary-50", "weight": 50, "requests": 1000},
+    {"name": "promote", "weight": 100, "requests": 0},
+]
+
+
+def digest(name: str) -> str:
+    """A digest for the version `name`."""
+    return "sha256:" + (f"{ord(name):02x}" * 32)
+
+
+def policy(**changes: Any) -> Rollout:
+    """The plan of the drills: shadow, 5, 50, 100."""
+    values = {"plan": "canary", "stages": STAGES, "error_budget": 0.02, "latency_ms": 250,
+              "hold_seconds": 600}  # fmt: skip
+    return Rollout.model_validate({**values, **changes})
+
+
+def expected(*names: str) -> dict[str, list[list[float]]]:
+    """The offline answers of the versions `names` to ROWS."""
+    return {digest(n): [[score(r, digest(n))] for r in ROWS] for n in names}
+
+
+def argv(name: str, mode: str) -> list[str]:
+    """The command of a service of version `name` with the fault `mode`."""
+    return [sys.executable, str(SERVICE), "{port}", digest(name), mode]
+
+
+@dataclass
+class Rig:
+    """One target folder, its stable version `a` and its canary `b`."""
+
+    root: Path
+    verdicts: list[StepVerdict] = field(default_factory=list)
+
+    @property
+    def target(self) -> Path:
+        """The folder of the rollout."""
+        return self.root / "serving"
+
+    @property
+    def url(self) -> str:
+        """Where clients ask."""
+        return host.url(self.target)
+
+    def state(self) -> state.State:
+        """rollout.json now."""
+        return state.read(self.target)
+
+    def start(self, name: str, mode: str = "good", **more: Any) -> StepVerdict:
+        """Start version `name`; golden rows are left out, so that faults get as far as traffic."""
+        more.setdefault("policy", policy())
+        known = expected("a", name)
+        return rollout.start(self.root, name, self.root, digest(name), command=argv(name, mode),
+                             expected=known, **more)  # fmt: skip
+
+    def rehearse(self, name: str, mode: str = "good", **more: Any) -> list[StepVerdict]:
+        """Take version `name` through all stages under replayed traffic."""
+        more.setdefault("policy", policy())
+        return rehearse.rehearse(
+            self.root, name, self.root, digest(name), rows=ROWS, expected=expected("a", name),
+            command=argv(name, mode), golden=0, **more,
+        )  # fmt: skip
+
+    def traffic(self, **more: Any) -> Replay:
+        """A client of its own, which counts what it loses."""
+        return Replay(self.url, ROWS, expected("a", "b"), **{"connections": 4, **more})
+
+    def stage(self, name: str, timeout: float = 30.0) -> StepVerdict:
+        """Move to a stage and wait for its verdict."""
+        return rollout.stage(self.root, name, timeout)
+
+    def pid(self, program: str) -> int:
+        """The process id of a supervised program."""
+        return int(host.programs(self.target)[program]["pid"])
+
+    def until(self, condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+        """Wait for `condition`; whether it came true in time."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if condition():
+                return True
+            time.sleep(0.05)
+        return False
+
+    def waiting(self, name: str, timeout: float = 60.0) -> threading.Thread:
+        """A thread that waits in a stage, as a job would."""
+
+        def wait() -> None:
+            self.verdicts.append(rollout.stage(self.root, name, timeout))
+
+        thread = threading.Thread(target=wait, daemon=True)
+        thread.start()
+        assert self.until(lambda: self.state().stage == name)
+        return thread
+
+    def looks(self) -> list[dict[str, Any]]:
+        """The looks in the record."""
+        return [e for e in state.history(self.target) if e["event"] == "look"]
+
+
+@contextmanager
+def rig(root: Path) -> Iterator[Rig]:
+    """A rig with version `a` live; afterwards nothing of it may be left running."""
+    found = Rig(root)
+    try:
+        started = found.start("a")
+        assert started.verdict.value == "PASS", json.dumps(started.to_dict())
+        yield found
+    finally:
+        rollout.down(root)
+        left = host.marked(found.target)
+    assert not left, f"processes are left: {left}"
