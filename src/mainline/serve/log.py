@@ -43,9 +43,7 @@ class _Uuid7:
         ms, rest = divmod(time.time_ns(), 1_000_000)
         with self._lock:
             # Method 3 of section 6.2: the 12 bits after the milliseconds are a finer clock.
-            self._last = tick = max(
-                self._last + 1, ms << 12 | (rest << 12) // 1_000_000
-            )
+            self._last = tick = max(self._last + 1, ms << 12 | (rest << 12) // 1_000_000)
         random = int.from_bytes(os.urandom(8), "big") & (1 << 62) - 1
         value = tick >> 12 << 80 | 7 << 76 | (tick & 0xFFF) << 64 | 2 << 62 | random
         text = f"{value:032x}"
@@ -57,9 +55,7 @@ uuid7 = _Uuid7()
 
 def timestamp(moment: datetime) -> str:
     """`moment` as the log writes it: UTC, milliseconds, `Z`. A naive one is taken as UTC."""
-    moment = (
-        moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    )
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -113,9 +109,7 @@ class PredictionLog:
             self._queue.append(records)
             self._waiting += len(records)
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="log", daemon=True
-                )
+                self._thread = threading.Thread(target=self._run, name="log", daemon=True)
                 self._thread.start()
             return True
 
@@ -160,7 +154,7 @@ class PredictionLog:
             try:
                 self._append(day, b"".join(lines))
                 written += len(lines)
-            except Exception:  # noqa: BLE001 - a full disk, a lost bucket: the service must go on
+            except Exception:  # a full disk, a lost bucket: the service must go on
                 # A torn line may stand at the end of this file: the next one goes elsewhere.
                 self._files.pop(day, None)
         return written
@@ -169,9 +163,7 @@ class PredictionLog:
         if self._remote:
             import fsspec  # type: ignore[import-untyped]
 
-            with fsspec.open(
-                f"{self.address}/date={day}/{self._name()}", "wb"
-            ) as stream:
+            with fsspec.open(f"{self.address}/date={day}/{self._name()}", "wb") as stream:
                 stream.write(content)
             return
         if day not in self._files:
@@ -210,11 +202,12 @@ def read_log(
 ) -> pd.DataFrame:
     """All predictions with `since` <= ts < `until` (naive moments are UTC), sorted by ts.
 
-    Columns: those of READ (`ts` is a timezone-aware UTC timestamp, `row` a string, `scores` a
-    list), then one column a feature, under the feature's own name. `arms` keeps only these;
-    by default all but `shadow`, because a mirrored request was already counted. A torn or
-    unreadable line is left out; `frame.attrs["skipped"]` says how many. Without an address,
-    or with nothing there, the frame is empty. Raises DataError when the place cannot be read.
+    Columns: those of READ (`ts` is a timezone-aware UTC timestamp, `scores` a list, `row` the
+    caller's own id of the row as text, or None where it sent none), then one column a feature,
+    under the feature's own name. `arms` keeps only these; by default all but `shadow`, because a
+    mirrored request was already counted. A torn or unreadable line is left out, and
+    `frame.attrs["skipped"]` says how many. Without an address, or with nothing there, the frame
+    is empty. Raises DataError when the place cannot be read.
     """
     import pandas as pd
 
@@ -226,17 +219,11 @@ def read_log(
         found, torn = _parse(content)
         records += [r for r in found if _keep(r.get("arm"), wanted)]
         skipped += torn
-    frame = pd.DataFrame(
-        {f: [r.get(f) for r in records] for f in READ}, columns=list(READ)
-    )
-    frame["ts"] = pd.to_datetime(
-        frame["ts"], utc=True, format="ISO8601", errors="coerce"
-    )
-    frame["row"] = frame["row"].astype("string").astype(object)
+    frame = pd.DataFrame({f: [r.get(f) for r in records] for f in READ}, columns=list(READ))
+    frame["ts"] = pd.to_datetime(frame["ts"], utc=True, format="ISO8601", errors="coerce")
+    frame["row"] = pd.Series([_text(r.get("row")) for r in records], dtype=object)
     features = [r.get("features") or {} for r in records]
-    shapes = dict.fromkeys(
-        map(tuple, features)
-    )  # a few: rows of one model have the same keys
+    shapes = dict.fromkeys(map(tuple, features))  # a few: rows of one model have the same keys
     names = dict.fromkeys(n for shape in shapes for n in shape if n not in READ)
     frame = pd.concat(
         [frame, pd.DataFrame({n: [row.get(n) for row in features] for n in names})],
@@ -250,6 +237,10 @@ def read_log(
     frame = frame[inside].sort_values(["ts", "prediction_id"], ignore_index=True)
     frame.attrs["skipped"] = skipped
     return frame
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def _keep(arm: object, wanted: frozenset[str] | None) -> bool:
@@ -285,9 +276,7 @@ def _line(line: bytes) -> Any:
         return None
 
 
-def _contents(
-    address: str | None, low: datetime | None, high: datetime | None
-) -> Iterable[bytes]:
+def _contents(address: str | None, low: datetime | None, high: datetime | None) -> Iterable[bytes]:
     """The bytes of each file of the days from `low` to `high`, in the order of their names."""
     if address is None:
         return

@@ -119,9 +119,7 @@ def test_a_place_that_cannot_be_written_drops_and_counts(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     log = written(tmp_path / "file", [record(0)])
     assert (log.written, log.dropped) == (0, 1)
-    log = written(
-        tmp_path / "log", [record(0), record(1, features={"amount": float("nan")})]
-    )
+    log = written(tmp_path / "log", [record(0), record(1, features={"amount": float("nan")})])
     assert (log.written, log.dropped) == (1, 1)
 
 

@@ -1,0 +1,234 @@
+"""`mainline build` and `mainline serve`: a Bento of one version, offline, and that Bento only."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mainline import registry, settings
+from mainline.errors import DataError, SettingsError, UsageError
+from mainline.files import digest_file, digest_tree, write_json
+
+RECORD = "mainline.json"
+HOME = Path("build", "bentoml")
+# Read at the start of `bentoml`: no network, and no `uv`, which it would install for itself.
+QUIET = {"BENTOML_DO_NOT_TRACK": "True", "BENTOML_ENABLE_FEATURES": "no_image"}
+KEEP_ALIVE = 75  # longer than a proxy keeps an idle connection, or each one is closed under it
+DRAIN = 20
+
+
+def build(root: Path, version: str | None = None, out: Path | None = None) -> dict[str, Any]:
+    """Build the Bento `<model>:<version>` from `models/`, the code and the settings of `root`.
+
+    None is the newest registered version; a name that is not registered, such as that of a
+    candidate, is taken as it is. It goes into `build/bentoml` (or `out`), replacing one of the
+    same version. Returns tag, path, name, version and digest (`sha256:...`), which the Bento also
+    carries in `mainline.json`. Raises DataError when there is no whole model or another one than
+    was registered, SettingsError when BentoML refuses the version.
+    """
+    options = settings.load(root)
+    digest = model_digest(root / "models")
+    version = _version(root, options.model.name, version, digest)
+    home = (out or root / HOME).resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    record = {"schema": "bento/1", "name": options.model.name, "version": version, "digest": digest}
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="mainline-bento-") as folder:
+        # Not under `root`: BentoML refuses a path with a hidden folder in it.
+        context = Path(folder).resolve()
+        _collect(root, context, options)
+        write_json(context / RECORD, record)
+        _write_bentofile(root, context, record)
+        shutil.rmtree(home / "bentos" / options.model.name / version, ignore_errors=True)
+        _bentoml_build(context, home, version)
+    path = home / "bentos" / options.model.name / version
+    check(path)
+    seconds = round(time.perf_counter() - began, 2)
+    tag = f"{options.model.name}:{version}"
+    return {"tag": tag, "path": str(path), **record, "seconds": seconds}
+
+
+def _version(root: Path, model: str, asked: str | None, digest: str) -> str:
+    """The version's name, after the registered model was found to be the one that is here."""
+    name = (asked or "").rpartition("@")[2]
+    if asked is not None and name not in {v.name for v in registry.versions(root, model)}:
+        return name
+    found = registry.find(root, model, asked)
+    if found.digest not in (None, digest):
+        raise DataError(
+            f"models/ holds {digest} and {found.tag} was registered with {found.digest}",
+            f"Check out {found.commit[:12]} and run `./mainline pipeline`, or pull its model",
+        )
+    return found.name
+
+
+def model_digest(folder: Path) -> str:
+    """The digest of a bundle; DataError when it is absent, damaged or only half there.
+
+    The files are checked against model.json without loading the model, which takes seconds.
+    """
+    try:
+        recorded = json.loads((folder / "model.json").read_text("utf-8"))["files"]
+        whole = all(digest_file(folder / name) == digest for name, digest in recorded.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"There is no whole model in {folder.name}/", "Run `./mainline pipeline` first"
+        ) from error
+    if not whole:
+        raise DataError(
+            f"{folder.name}/ holds another model than model.json says", "Train or pull it again"
+        )
+    return digest_tree(folder)
+
+
+def check(bento: Path) -> dict[str, Any]:
+    """The record of a built Bento; DataError when its model is not the recorded one."""
+    source = bento / "src"
+    try:
+        record: dict[str, Any] = json.loads((source / RECORD).read_text("utf-8"))
+        wanted = record["digest"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{bento.name} is no Bento of ours (no {RECORD})", "Build it with `./mainline build`"
+        ) from error
+    found = digest_tree(source / "models")
+    if found != wanted:
+        raise DataError(
+            f"The model in this Bento is {found} and it was built with {wanted}",
+            "Build it again from the registered version",
+        )
+    return record
+
+
+def _collect(root: Path, context: Path, options: settings.Settings) -> None:
+    """Copy into `context` what the service needs and nothing else."""
+    skip = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
+    shutil.copytree(root / "src" / "mainline", context / "src" / "mainline", ignore=skip)
+    for entry in (options.features.build, options.train.estimator):
+        top = entry.partition(":")[0].partition(".")[0]
+        package, module = root / "src" / top, root / "src" / f"{top}.py"
+        if package.is_dir():
+            shutil.copytree(package, context / "src" / top, ignore=skip, dirs_exist_ok=True)
+        elif module.is_file():
+            shutil.copy(module, context / "src")
+        else:
+            raise SettingsError(f"The entry point {entry!r} is not under src/", "Add it there")
+    shutil.copytree(root / "models", context / "models", ignore=skip)
+    for name in ("schema.yaml", "params.yaml", "requirements-serve.txt"):
+        if not (root / name).is_file():
+            raise DataError(f"{name} was not found", "Restore it from Git")
+        shutil.copy(root / name, context)
+
+
+def _write_bentofile(root: Path, context: Path, record: dict[str, Any]) -> None:
+    try:
+        document = yaml.safe_load((root / "bentofile.yaml").read_text("utf-8"))
+        document["service"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise SettingsError("bentofile.yaml is missing or damaged", "Restore it") from error
+    document["name"] = record["name"]
+    document["labels"] = {
+        "model": record["name"],
+        "version": record["version"],
+        "digest": record["digest"].removeprefix("sha256:")[:12],
+    }
+    (context / "bentofile.yaml").write_text(yaml.safe_dump(document, sort_keys=False), "utf-8")
+
+
+def _bentoml_build(context: Path, home: Path, version: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bentoml", "build", str(context), "--version", version,
+         "--output", "tag"],
+        cwd=context, env=_environment(context / "src", home), capture_output=True, text=True,
+        encoding="utf-8", errors="replace", check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+        raise SettingsError(f"BentoML could not build version {version!r}: {said[:300]}")
+
+
+def _environment(source: Path, home: Path) -> dict[str, str]:
+    """The environment of a BentoML process that sees the code under `source` and no other."""
+    return {**os.environ, **QUIET, "BENTOML_HOME": str(home), "PYTHONPATH": str(source)}
+
+
+def find(root: Path, bento: str | Path | None = None) -> Path:
+    """The folder of a Bento: a path, a tag `name:version` of `build/bentoml`, or the newest there.
+
+    Raises UsageError when there is none.
+    """
+    store = root / HOME / "bentos"
+    if bento is None:
+        built = sorted(store.glob("*/*/bento.yaml"), key=lambda p: p.stat().st_mtime)
+        path = built[-1].parent if built else store
+    else:
+        name, _, version = str(bento).partition(":")
+        path = Path(bento) if (Path(bento) / "bento.yaml").is_file() else store / name / version
+    if not (path / "bento.yaml").is_file():
+        raise UsageError(
+            f"There is no Bento {str(bento)!r}" if bento else "No Bento was built here",
+            "Build it with `./mainline build`",
+        )
+    return path.resolve()
+
+
+def command(
+    root: Path,
+    bento: str | Path | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 3000,
+    workers: int = 1,
+    log: str | None = None,
+    version: str | None = None,
+) -> tuple[list[str], dict[str, str]]:
+    """The argument list and the environment that serve `bento`, after its model was checked.
+
+    For a supervisor, or for `serve`. `log` is the address of the prediction log (MAINLINE_LOG
+    where not given); `version` is what /version says (the Bento's own where not given).
+    """
+    path = find(root, bento)
+    check(path)
+    # BentoML empties a folder of its home at the start: two services must not share one.
+    home = (root / "build" / "serve" / str(port)).resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    environment = {**_environment(path / "src", home), "MAINLINE_WORKERS": str(workers)}
+    if log is not None:
+        environment["MAINLINE_LOG"] = log
+    if version is not None:
+        environment["MAINLINE_VERSION"] = version
+    arguments = [
+        sys.executable, "-m", "bentoml", "serve", str(path), "--host", host, "--port", str(port),
+        "--timeout-keep-alive", str(KEEP_ALIVE), "--timeout-graceful-shutdown", str(DRAIN),
+    ]  # fmt: skip
+    return arguments, environment
+
+
+def serve(
+    root: Path,
+    bento: str | Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 3000,
+    workers: int = 1,
+    log: str | None = None,
+    version: str | None = None,
+) -> None:
+    """Serve a built Bento in the foreground: this process becomes BentoML's. Does not return.
+
+    Raises UsageError when there is no such Bento, DataError when its model is not its own.
+    """
+    arguments, environment = command(
+        root, bento, host=host, port=port, workers=workers, log=log, version=version
+    )
+    if os.name == "nt":  # there exec starts a second process and ends this one
+        raise SystemExit(subprocess.run(arguments, env=environment, check=False).returncode)
+    os.execve(arguments[0], arguments, environment)

@@ -1,0 +1,191 @@
+"""The Bento, built and served for real: what was built is what runs and what answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import Running, json_rows, start, stop, wait_ready
+
+from mainline.errors import DataError, UsageError
+from mainline.files import digest_tree
+from mainline.serve import build as building
+from mainline.serve.log import read_log
+
+FEATURES = ["amount", "hour", "risk", "channel", "country", "foreign"]
+
+
+def post(service: Running, document: Any, **headers: str) -> tuple[int, Any]:
+    """Status and document of one POST /predict."""
+    request = urllib.request.Request(
+        service.url + "/predict", json.dumps(document, default=float).encode(),
+        {"content-type": "application/json", **headers},
+    )  # fmt: skip
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def get(service: Running, path: str) -> tuple[int, str]:
+    """Status and text of one GET."""
+    with urllib.request.urlopen(service.url + path, timeout=30) as answer:
+        return answer.status, answer.read().decode()
+
+
+def rows(project: Path, n: int) -> list[dict[str, Any]]:
+    """The first `n` rows of the table as a client sends them."""
+    frame = pd.read_parquet(project / "data" / "rows" / "2024-03.parquet").head(n)
+    return json_rows(frame, [*FEATURES, "id"])
+
+
+def test_a_bento_carries_its_model_code_and_record(project: Path, bento: Path) -> None:
+    """Model, house, own code and settings are inside, and the digest of what was trained."""
+    source = bento / "src"
+    record = json.loads((source / "mainline.json").read_text())
+    assert record["digest"] == digest_tree(project / "models") == digest_tree(source / "models")
+    assert (record["name"], record["version"]) == ("little", "v1.0.0")
+    assert (source / "own" / "features.py").is_file()
+    assert (source / "mainline" / "serve" / "app.py").is_file()
+    assert not (source / "data").exists()
+    assert not list(source.rglob("__pycache__"))
+    lock = (bento / "env" / "python" / "requirements.txt").read_text()
+    assert "--hash=sha256:" in lock
+
+
+def test_a_model_that_is_half_there_is_not_built(project: Path, tmp_path: Path) -> None:
+    """A changed byte in the model is found before anything is built; so is no model at all."""
+    models = tmp_path / "models"
+    shutil.copytree(project / "models", models)
+    with (models / "model.skops").open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(DataError, match="another model"):
+        building.model_digest(models)
+    (models / "model.json").unlink()
+    with pytest.raises(DataError, match="no whole model"):
+        building.model_digest(models)
+
+
+def test_a_bento_with_another_model_is_refused(project: Path, bento: Path, tmp_path: Path) -> None:
+    """`serve` does not start it; BentoML, started by hand, ends instead of listening."""
+    swapped = tmp_path / "swapped"
+    shutil.copytree(bento, swapped)
+    model = swapped / "src" / "models" / "model.json"
+    model.write_text(model.read_text() + "\n")
+    with pytest.raises(DataError, match="it was built with"):
+        building.command(project, swapped)
+    arguments, environment = building.command(project, bento, port=0)
+    by_hand = [str(swapped) if a == str(bento.resolve()) else a for a in arguments]
+    done = subprocess.run(
+        by_hand, env={**environment, "PYTHONPATH": str(swapped / "src")}, capture_output=True,
+        text=True, timeout=90, check=False,
+    )  # fmt: skip
+    assert "it was built with" in done.stdout + done.stderr
+
+
+def test_an_unknown_bento_is_one_clear_error(project: Path, bento: Path) -> None:
+    """A tag, a path and nothing at all find a Bento; anything else says how to build one."""
+    assert building.find(project, "little:v1.0.0") == bento.resolve()
+    assert building.find(project, bento) == bento.resolve()
+    assert building.find(project) == bento.resolve()
+    for unknown in ("little:v9.9.9", "", "/nowhere"):
+        with pytest.raises(UsageError, match="mainline build"):
+            building.find(project, unknown)
+
+
+def test_the_paths_are_ours_and_not_bentomls(service: Running) -> None:
+    """Ready, who it is, our metrics, and no page of BentoML's own."""
+    assert get(service, "/readyz") == (200, '{"status": "ready"}')
+    assert get(service, "/healthz") == (200, '{"status": "ok"}')
+    assert json.loads(get(service, "/version")[1])["version"] == "v1.0.0"
+    assert "mainline_model_info" in get(service, "/metrics")[1]
+    for path in ("/", "/docs.json", "/livez"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            get(service, path)
+
+
+def test_the_served_answer_is_the_offline_answer(
+    project: Path, service: Running, tmp_path: Path
+) -> None:
+    """200 rows, alone and together, have the scores of `mainline predict` to the last bit."""
+    from test_scoring import BATCH, run
+
+    out = tmp_path / "out.parquet"
+    run(project, BATCH.format(out=str(out), log=None))
+    offline = pd.read_parquet(out).head(200)
+    wanted = offline["score_0"].tolist()
+    sent = rows(project, 200)
+    alone = [post(service, row)[1]["predictions"][0] for row in sent]
+    assert [p["scores"][0] for p in alone] == wanted
+    assert [p["decision"] for p in alone] == offline["decision"].tolist()
+    together = [
+        p
+        for i in range(0, 200, 50)
+        for p in post(service, {"rows": sent[i : i + 50]})[1]["predictions"]
+    ]
+    assert [p["scores"][0] for p in together] == wanted
+
+
+def test_limits_come_from_the_settings(project: Path, service: Running) -> None:
+    """params.yaml allows 50 rows and 20,000 bytes here."""
+    assert post(service, {"rows": rows(project, 51)})[0] == 413
+    assert post(service, {"rows": [{"amount": "x" * 30_000}]})[0] == 413
+    status, document = post(service, {"rows": [{**rows(project, 1)[0], "hour": 24}]})
+    assert (status, document["errors"][0]["field"]) == (422, "hour")
+
+
+def test_predictions_reach_the_log_and_a_killed_worker_comes_back(
+    project: Path, bento: Path, tmp_path: Path
+) -> None:
+    """kill -9 of the worker costs at most what was not yet written; SIGTERM writes to the end."""
+    service = start(project, bento, tmp_path)
+    try:
+        wait_ready(service)
+        status, _ = post(service, rows(project, 1)[0], **{"x-mainline-arm": "canary"})
+        assert status == 200
+        time.sleep(0.5)
+        for pid in children(service.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        wait_ready(service)
+        assert post(service, rows(project, 2)[1])[0] == 200
+    finally:
+        status = stop(service)
+    assert status == 0
+    frame = read_log(tmp_path / "log")
+    assert frame["row"].tolist() == ["r00000", "r00001"]
+    assert frame["arm"].tolist() == ["canary", "stable"]
+
+
+def test_a_fault_that_shows_only_in_production_shows(
+    project: Path, bento: Path, tmp_path: Path
+) -> None:
+    """The forker's code can tell that it serves; its error is a 500 that names nothing."""
+    service = start(project, bento, tmp_path, OWN_BUG="raise")
+    try:
+        wait_ready(service)
+        good = rows(project, 1)[0]
+        assert post(service, good)[0] == 200
+        status, document = post(service, {**good, "amount": 666})
+        assert status == 500
+        assert "secret" not in json.dumps(document)
+        assert "secret detail" in service.output.read_text()
+    finally:
+        stop(service)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that `pid` started."""
+    import psutil
+
+    return [p.pid for p in psutil.Process(pid).children()]
