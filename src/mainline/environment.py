@@ -72,7 +72,8 @@ def ensure(root: str, dev: bool = False) -> str:
     """The path of a Python that has what the lock of `root` names; made or mended if need be.
 
     It is `.venv`, or the folder that MAINLINE_VENV names. The latter may belong to another
-    checkout: where the locks differ an environment keyed by the lock is used beside it.
+    checkout: where the locks differ an environment keyed by the lock is used beside it. Started
+    by the Python of an environment that has these very locks, it is that one.
     Raises SetUpError.
     """
     locks = [os.path.join(root, LOCK)]
@@ -83,6 +84,8 @@ def ensure(root: str, dev: bool = False) -> str:
     own = os.path.join(root, ".venv")
     venv = os.path.abspath(os.environ.get(HOME) or own)
     if not current(venv, locks):
+        if HOME not in os.environ and current(sys.prefix, locks):
+            return sys.executable
         from mainline import install
 
         if os.path.realpath(venv) != os.path.realpath(own) and _holds_others(venv, locks):

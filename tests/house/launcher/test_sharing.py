@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -40,6 +42,19 @@ def test_own_environment_named_is_renewed_in_place(checkout):
     checkout.lock("2.0.1")
     found = checkout.told(MAINLINE_VENV=str(checkout.venv))
     assert (found["tiny"], found["prefix"]) == ("2.0.1", str(checkout.venv))
+
+
+def test_started_by_the_python_of_a_fitting_environment(checkouts):
+    """`python mainline` needs no environment of its own where that Python's has the same lock."""
+    one, other = checkouts("one"), checkouts("other")
+    one.told()
+    done = subprocess.run(
+        [one.venv / "bin/python", other.root / "mainline"],
+        env=other.environ(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    assert (found["prefix"], other.venv.exists()) == (str(one.venv), False)
+    assert found["env"]["PYTHONPATH"] == str(other.root / "src")
 
 
 def test_same_lock_is_run_by_this_python(tmp_path):
