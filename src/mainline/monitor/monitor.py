@@ -19,6 +19,7 @@ from mainline.data import schema
 from mainline.errors import UsageError
 from mainline.files import write_json, write_text
 from mainline.monitor import quality
+from mainline.monitor.accepted import accepted_columns
 from mainline.monitor.document import SCHEMA, to_document
 from mainline.monitor.drift import Level
 from mainline.monitor.look import Look, look
@@ -42,18 +43,20 @@ def run(
     Writes reports/monitor.json, reports/monitor.md, the verdict, and with `html` a page by
     Evidently for the newest window if it alarmed. `log` and `labels` are fsspec addresses that
     override settings and environment; `accepted` names columns whose drift a person has accepted.
-    Raises DataError when model, log or labels cannot be read, UsageError for a bad date.
+    Drift accepted on GitHub (`monitor.accepted`) counts too. Raises DataError when model, log or
+    labels cannot be read, UsageError for a bad date.
     """
     with recorded(root, "monitor"):
         options, rules = settings.load(root), schema.load(root)
-        moment = _moment(as_of)
-        where = _address(root, log or os.environ.get("MAINLINE_LOG") or options.monitor.log)
+        moment = time_of(as_of)
+        where = place_of(root, log or os.environ.get("MAINLINE_LOG") or options.monitor.log)
         if where is None:
             return _nothing(root, moment)
-        beside = _address(
+        beside = place_of(
             root, labels or os.environ.get("MAINLINE_LABELS") or options.monitor.labels
         )
-        found = look(root, options, rules, moment, where, _address(root, beside), accepted)
+        accepted = (*accepted, *accepted_columns(root, options.model.name, os.environ))
+        found = look(root, options, rules, moment, where, place_of(root, beside), accepted)
         pages = []
         if html and found.windows and found.windows[-1].alarmed():
             from mainline.monitor.page import draw
@@ -105,7 +108,7 @@ def _stream_check(watch: quality.StreamWatch) -> Check:
                  value=watch.rate, limit=watch.bound, n=watch.n)  # fmt: skip
 
 
-def _moment(as_of: str | pd.Timestamp | None) -> pd.Timestamp:
+def time_of(as_of: str | pd.Timestamp | None) -> pd.Timestamp:
     """A naive UTC time."""
     try:
         moment = pd.Timestamp.now("UTC") if as_of is None else pd.Timestamp(as_of)
@@ -114,7 +117,7 @@ def _moment(as_of: str | pd.Timestamp | None) -> pd.Timestamp:
     return moment.tz_convert("UTC").tz_localize(None) if moment.tzinfo else moment
 
 
-def _address(root: Path, value: str | None) -> str | None:
+def place_of(root: Path, value: str | None) -> str | None:
     """An fsspec address; a plain path is meant from the root of the repository."""
     if not value:
         return None
