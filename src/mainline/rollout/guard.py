@@ -168,18 +168,19 @@ class Guard:
         assert state.canary is not None
         health = envoy.health(host.ports(self.target)["admin"])
         seen = health.get(cluster_name(state.canary.digest))
-        if seen and seen.ejected:
-            return "Envoy ejected it after five failures in a row"
         process = host.programs(self.target).get(state.canary.program)
         if process is not None:
             born = [int(process["pid"]), int(process["start"])]
+            entered = (state.hold_until or 0.0) - state.hold_seconds
+            # It was ready when its stage began. One that is younger than that came back with the
+            # machine, and takes its time: what is not there yet cannot be lost.
+            if not self.process and (born[1] <= entered or (seen and seen.healthy)):
+                self.process = born
             if self.process and (process["state"] != "RUNNING" or born != self.process):
                 return f"its process ended ({process['why']})"
-            # After a boot a service takes its time: what was never there cannot be lost.
-            if seen and seen.healthy and process["state"] == "RUNNING":
-                self.process = born
         if seen and not seen.healthy and self.process:
-            return "it does not answer its health check"
+            failed = "Envoy ejected it after five failures in a row"
+            return failed if seen.ejected else "it does not answer its health check"
         return None
 
     def _record(
