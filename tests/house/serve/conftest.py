@@ -11,10 +11,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -138,12 +138,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def json_rows(frame: pd.DataFrame, names: list[str]) -> list[dict[str, Any]]:
-    """The rows of `frame` as a client sends them: missing is null."""
-    plain = frame[names].astype(object)
-    return plain.where(plain.notna(), None).to_dict("records")
-
-
 @pytest.fixture(scope="session")
 def bento(project: Path) -> Path:
     """The Bento of the project, built as version v1.0.0."""
@@ -158,7 +152,16 @@ class Running:
 
     url: str
     process: subprocess.Popen[bytes]
-    output: Path
+    folder: Path
+
+    @property
+    def output(self) -> str:
+        """What it wrote to its terminal."""
+        return (self.folder / "output.txt").read_text()
+
+    def wait_ready(self) -> None:
+        """Wait until /readyz says 200."""
+        wait_ready(self)
 
 
 def free_port() -> int:
@@ -174,12 +177,11 @@ def start(root: Path, bento: Path, folder: Path, **more: str) -> Running:
 
     port = free_port()
     arguments, environment = command(root, bento, port=port, log=str(folder / "log"))
-    output = folder / f"serve-{port}.txt"
-    with output.open("wb") as stream:
+    with (folder / "output.txt").open("wb") as stream:
         process = subprocess.Popen(
             arguments, env={**environment, **more}, stdout=stream, stderr=subprocess.STDOUT
         )
-    return Running(f"http://127.0.0.1:{port}", process, output)
+    return Running(f"http://127.0.0.1:{port}", process, folder)
 
 
 def wait_ready(service: Running, seconds: float = 60) -> None:
@@ -191,7 +193,7 @@ def wait_ready(service: Running, seconds: float = 60) -> None:
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
-    pytest.fail(service.output.read_text())
+    pytest.fail(service.output)
 
 
 def stop(service: Running) -> int:
@@ -204,13 +206,40 @@ def stop(service: Running) -> int:
 
 
 @pytest.fixture(scope="session")
-def service(
+def launch(
     project: Path, bento: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Running]:
-    """The Bento, served on a free port with its log below `output`'s folder."""
-    running = start(project, bento, tmp_path_factory.mktemp("service"))
-    try:
-        wait_ready(running)
+) -> Callable[..., AbstractContextManager[Running]]:
+    """Serves the Bento until the block ends; more environment as keywords."""
+
+    @contextmanager
+    def until_the_end(**more: str) -> Iterator[Running]:
+        running = start(project, bento, tmp_path_factory.mktemp("service"), **more)
+        try:
+            wait_ready(running)
+            yield running
+        finally:
+            stop(running)
+
+    return until_the_end
+
+
+@pytest.fixture(scope="session")
+def service(launch: Callable[..., AbstractContextManager[Running]]) -> Iterator[Running]:
+    """The Bento, served on a free port."""
+    with launch() as running:
         yield running
-    finally:
-        stop(running)
+
+
+@pytest.fixture(scope="session")
+def in_project(project: Path) -> Callable[[str], str]:
+    """Runs Python code in the project, in a process of its own; gives its output."""
+
+    def run(code: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": str(project / "src"), "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

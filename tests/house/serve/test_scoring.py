@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from mainline.serve.log import read_log
 
@@ -46,29 +48,17 @@ print(json.dumps(done))
 """
 
 
-def run(project: Path, code: str) -> str:
-    """Run `code` in the project; its output."""
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=False,
-        env={"PYTHONPATH": str(project / "src"), "OMP_NUM_THREADS": "1", "PATH": ""},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_rows_of_json_score_as_the_table_does(project: Path) -> None:
+def test_rows_of_json_score_as_the_table_does(in_project: Callable[[str], str]) -> None:
     """Same inputs, same scores, in one call, row by row, and for the golden rows."""
-    run(project, PARITY)
+    in_project(PARITY)
 
 
-def test_a_file_is_scored_and_logged_at_the_time_of_its_rows(project: Path, tmp_path: Path) -> None:
+def test_a_file_is_scored_and_logged_at_the_time_of_its_rows(
+    in_project: Callable[[str], str], tmp_path: Path
+) -> None:
     """A month of production can be replayed: each row is logged once, at its own time."""
-    import json
-
-    import pandas as pd
-
     out, log = tmp_path / "out.parquet", tmp_path / "log"
-    done: dict[str, Any] = json.loads(run(project, BATCH.format(out=str(out), log=str(log))))
+    done: dict[str, Any] = json.loads(in_project(BATCH.format(out=str(out), log=str(log))))
     made = pd.read_parquet(out)
     frame = read_log(log)
     assert (done["logged"], done["dropped"], len(made), len(frame)) == (1500, 0, 1500, 1500)

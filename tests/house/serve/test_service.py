@@ -10,18 +10,38 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 import pytest
-from conftest import Running, json_rows, start, stop, wait_ready
 
 from mainline.errors import DataError, UsageError
 from mainline.files import digest_tree
 from mainline.serve import build as building
 from mainline.serve.log import read_log
 
+
+class Running(Protocol):
+    """A service that runs."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    folder: Path
+    output: str
+
+    def wait_ready(self) -> None:
+        """Wait until /readyz says 200."""
+
+
+Launch = Callable[..., AbstractContextManager[Running]]
+OFFLINE = """
+from pathlib import Path
+from mainline.serve.batch import predict_file
+predict_file(Path("."), Path("data/rows/2024-03.parquet"), Path({out!r}))
+"""
 FEATURES = ["amount", "hour", "risk", "channel", "country", "foreign"]
 
 
@@ -47,7 +67,8 @@ def get(service: Running, path: str) -> tuple[int, str]:
 def rows(project: Path, n: int) -> list[dict[str, Any]]:
     """The first `n` rows of the table as a client sends them."""
     frame = pd.read_parquet(project / "data" / "rows" / "2024-03.parquet").head(n)
-    return json_rows(frame, [*FEATURES, "id"])
+    plain = frame[[*FEATURES, "id"]].astype(object)
+    return plain.where(plain.notna(), None).to_dict("records")
 
 
 def test_a_bento_carries_its_model_code_and_record(project: Path, bento: Path) -> None:
@@ -116,13 +137,11 @@ def test_the_paths_are_ours_and_not_bentomls(service: Running) -> None:
 
 
 def test_the_served_answer_is_the_offline_answer(
-    project: Path, service: Running, tmp_path: Path
+    project: Path, service: Running, in_project: Callable[[str], str], tmp_path: Path
 ) -> None:
     """200 rows, alone and together, have the scores of `mainline predict` to the last bit."""
-    from test_scoring import BATCH, run
-
     out = tmp_path / "out.parquet"
-    run(project, BATCH.format(out=str(out), log=None))
+    in_project(OFFLINE.format(out=str(out)))
     offline = pd.read_parquet(out).head(200)
     wanted = offline["score_0"].tolist()
     sent = rows(project, 200)
@@ -145,43 +164,34 @@ def test_limits_come_from_the_settings(project: Path, service: Running) -> None:
     assert (status, document["errors"][0]["field"]) == (422, "hour")
 
 
+@pytest.mark.slow
 def test_predictions_reach_the_log_and_a_killed_worker_comes_back(
-    project: Path, bento: Path, tmp_path: Path
+    project: Path, launch: Launch
 ) -> None:
     """kill -9 of the worker costs at most what was not yet written; SIGTERM writes to the end."""
-    service = start(project, bento, tmp_path)
-    try:
-        wait_ready(service)
+    with launch() as service:
         status, _ = post(service, rows(project, 1)[0], **{"x-mainline-arm": "canary"})
         assert status == 200
         time.sleep(0.5)
         for pid in children(service.process.pid):
             os.kill(pid, signal.SIGKILL)
-        wait_ready(service)
+        service.wait_ready()
         assert post(service, rows(project, 2)[1])[0] == 200
-    finally:
-        status = stop(service)
-    assert status == 0
-    frame = read_log(tmp_path / "log")
+    assert service.process.returncode == 0
+    frame = read_log(service.folder / "log")
     assert frame["row"].tolist() == ["r00000", "r00001"]
     assert frame["arm"].tolist() == ["canary", "stable"]
 
 
-def test_a_fault_that_shows_only_in_production_shows(
-    project: Path, bento: Path, tmp_path: Path
-) -> None:
+def test_a_fault_that_shows_only_in_production_shows(project: Path, launch: Launch) -> None:
     """The forker's code can tell that it serves; its error is a 500 that names nothing."""
-    service = start(project, bento, tmp_path, OWN_BUG="raise")
-    try:
-        wait_ready(service)
+    with launch(OWN_BUG="raise") as service:
         good = rows(project, 1)[0]
         assert post(service, good)[0] == 200
         status, document = post(service, {**good, "amount": 666})
         assert status == 500
         assert "secret" not in json.dumps(document)
-        assert "secret detail" in service.output.read_text()
-    finally:
-        stop(service)
+        assert "secret detail" in service.output
 
 
 def children(pid: int) -> list[int]:
