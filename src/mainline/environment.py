@@ -129,6 +129,8 @@ def surroundings(root: str | Path, python: str | Path) -> dict[str, str]:
     venv = os.path.dirname(scripts)
     env = {**DEFAULTS, **os.environ, **SILENCED, "VIRTUAL_ENV": venv, HOME: venv}
     env.pop("PYTHONHOME", None)
+    # Every step is a process: without cached bytecode each would compile pandas again.
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
     for name, first in (("PATH", scripts), ("PYTHONPATH", os.path.join(root, "src"))):
         rest = [p for p in env.get(name, "").split(os.pathsep) if p and not _in_the_way(p, first)]
         env[name] = os.pathsep.join([first, *rest])

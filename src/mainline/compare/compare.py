@@ -5,12 +5,11 @@ from __future__ import annotations
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
-
 from mainline import inputs, settings
 from mainline.compare import base as bases
 from mainline.compare import policy
@@ -273,7 +272,7 @@ def _by_slice(
             if _weight(rows) >= LEAST_POSITIVES:
                 found.append((f"{column} = {name}", differences(rows, [gate.metric], 200)[0]))
     wide = gate.delta * SLICE_DELTA
-    p_values = [float(norm.cdf((d.gain + wide) / max(d.se, 1e-12))) for _, d in found]
+    p_values = [NormalDist().cdf((d.gain + wide) / max(d.se, 1e-12)) for _, d in found]
     checks = []
     for (name, difference), worse in zip(found, holm(p_values), strict=True):
         verdict = Verdict.FAIL if worse else Verdict.PASS

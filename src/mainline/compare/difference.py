@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from mainline.compare.weighted import Weighted, metric
 from mainline.evaluate.metrics import direction
@@ -70,13 +71,14 @@ def delong(y: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[float, float, f
 
     DeLong, DeLong and Clarke-Pearson 1988, with mid-ranks in O(n log n) as in Sun and Xu 2014.
     """
-    from scipy.stats import rankdata
+    def ranks(s: np.ndarray) -> np.ndarray:
+        return pd.Series(s).rank().to_numpy()
 
     def placements(s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         p, q = s[y == 1], s[y == 0]
         m, n = len(p), len(q)
-        both = rankdata(np.r_[p, q])
-        return (both[:m] - rankdata(p)) / n, 1 - (both[m:] - rankdata(q)) / m
+        both = ranks(np.r_[p, q])
+        return (both[:m] - ranks(p)) / n, 1 - (both[m:] - ranks(q)) / m
 
     (va, wa), (vb, wb) = placements(a), placements(b)
     dv, dw = vb - va, wb - wa

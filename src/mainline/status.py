@@ -1,0 +1,86 @@
+"""`mainline status`: what should run, what does run, the rollout's stage, the last look."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from mainline import registry, settings
+from mainline.files import short
+from mainline.git import require_repository
+
+
+def status(root: Path) -> dict[str, Any]:
+    """Should-run from the tags beside does-run asked from the service.
+
+    Nothing that is missing is an error: it is said.
+    """
+    require_repository(root)
+    model = settings.load(root).model.name
+    production = registry.at_stage(root, model, "prod")
+    known = registry.versions(root, model)
+    rollout = _rollout(root)
+    running = _ask(rollout.get("url"))
+    looked = _last_look(root)
+    found: dict[str, Any] = {
+        "model": model,
+        "should_run": {"version": production.name, "digest": production.digest} if production else None,
+        "does_run": running,
+        "newest": known[-1].name if known else None,
+        "agree": bool(production and running and running["digest"] == production.digest),
+        "rollout": rollout,
+        "monitor": looked,
+    }
+    return {**found, "text": _text(found)}
+
+
+def _rollout(root: Path) -> dict[str, Any]:
+    from mainline.rollout import rollout
+
+    found = rollout.status(root)
+    kept = ("status", "stage", "weight", "reason", "up", "url", "guarded", "hold_until")
+    return {key: found.get(key) for key in kept}
+
+
+def _ask(url: str | None) -> dict[str, Any] | None:
+    """What the service says that it is; None where nothing answers."""
+    if not url:
+        return None
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/version", timeout=5) as answer:
+            said = json.load(answer)
+        return {"version": said.get("version"), "digest": said.get("digest")}
+    except (urllib.error.URLError, OSError, ValueError):
+        return None
+
+
+def _last_look(root: Path) -> dict[str, Any] | None:
+    try:
+        document = json.loads((root / "reports" / "monitor.json").read_text("utf-8"))
+        return {"as_of": document["as_of"], "level": document["level"],
+                "trigger": document["trigger"]["kind"]}  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _text(found: dict[str, Any]) -> str:
+    should, does, rollout, looked = (
+        found[k] for k in ("should_run", "does_run", "rollout", "monitor")
+    )
+    lines = [
+        f"model       {found['model']} (newest version: {found['newest'] or 'none'})",
+        "should run  " + (f"{should['version']} {short(should['digest'])}" if should else
+                          "nothing: no version is at prod"),
+        "does run    " + (f"{does['version']} {short(does['digest'])}" if does else
+                          "nothing answers on this machine"),
+        f"rollout     {rollout['status']}" + (f", {rollout['stage']} at {rollout['weight']}%"
+                                              if rollout["stage"] else ""),
+        "monitor     " + (f"{looked['level']} as of {looked['as_of'][:10]}, asks for "
+                          f"{looked['trigger']}" if looked else "not looked yet"),
+    ]  # fmt: skip
+    if should and does and not found["agree"]:
+        lines.append("What runs is not what should run.")
+    return "\n".join(lines)
