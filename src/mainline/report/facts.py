@@ -1,0 +1,124 @@
+"""Read what the steps left, whatever of it there is, and say of the rest that it is not there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mainline import inputs, settings
+from mainline.errors import MainlineError, NotMeasured
+from mainline.git import head
+from mainline.report import gate
+from mainline.report.changes import Changes, collect
+from mainline.settings import Settings
+from mainline.verdict import StepVerdict, read_verdict
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that a report is made of. What is None or a sentence is not there, and `absent` says why.
+
+    `verdicts` has a verdict or the reason why there is none for each required step; `gate` is the
+    decision over them; `code` is the digest of the code that stands here now.
+    """
+
+    model: str
+    code: str
+    commit: str | None
+    verdicts: dict[str, StepVerdict | str]
+    gate: StepVerdict
+    comparison: Document | None = None
+    metrics: Document | None = None
+    cost: Document | None = None
+    monitor: Document | None = None
+    changes: Changes | None = None
+    plots: tuple[Path, ...] = ()
+    absent: dict[str, str] = field(default_factory=dict)
+
+    def of(self, step: str) -> StepVerdict | None:
+        """The verdict of `step` where there is one."""
+        found = self.verdicts.get(step)
+        return found if isinstance(found, StepVerdict) else None
+
+
+def read(root: Path) -> Facts:
+    """Read everything under `root`; nothing that is missing, broken or hostile stops it."""
+    absent: dict[str, str] = {}
+    options = _settings(root, absent)
+    verdicts = {step: _verdict(root, step) for step in gate.REQUIRED}
+    code = inputs.code_digest(root)
+    comparison = _json(root, "reports/comparison.json", "The comparison", absent)
+    return Facts(
+        model=options.model.name if options else root.name,
+        code=code,
+        commit=head(root),
+        verdicts=verdicts,
+        gate=gate.decide(verdicts, code, options.gate.allow_skipped if options else ()),
+        comparison=comparison,
+        metrics=_json(root, "reports/metrics.json", "The metrics", absent),
+        cost=_json(root, "build/cost.json", "What training cost", absent),
+        monitor=_json(root, "reports/monitor.json", "A look at production", absent),
+        changes=_changes(root, options, comparison, absent),
+        plots=tuple(sorted((root / "reports" / "plots").glob("*.png"))),
+        absent=absent,
+    )
+
+
+def _settings(root: Path, absent: dict[str, str]) -> Settings | None:
+    try:
+        return settings.load(root)
+    except MainlineError as error:
+        absent["The settings"] = str(error)
+        return None
+
+
+def _verdict(root: Path, step: str) -> StepVerdict | str:
+    try:
+        return read_verdict(root / "reports" / "verdicts" / f"{step}.json")
+    except NotMeasured as error:
+        return str(error)
+
+
+def _json(root: Path, name: str, what: str, absent: dict[str, str]) -> Document | None:
+    try:
+        found = json.loads((root / name).read_text("utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no object")
+        return found
+    except FileNotFoundError:
+        absent[what] = f"{name} was not written"
+    except (OSError, ValueError, RecursionError) as error:
+        absent[what] = f"{name} cannot be read ({error})"
+    return None
+
+
+def _changes(
+    root: Path, options: Settings | None, comparison: Document | None, absent: dict[str, str]
+) -> Changes | None:
+    what = "What changed since the base"
+    try:
+        commit = _base_commit(root, options, comparison)
+        if commit is None:
+            absent[what] = "there is no base yet: no version is registered and main has no pipeline"
+            return None
+        return collect(root, commit)
+    except (MainlineError, OSError) as error:
+        absent[what] = str(error)
+        return None
+
+
+def _base_commit(root: Path, options: Settings | None, comparison: Document | None) -> str | None:
+    if comparison is not None:
+        base = comparison.get("base")
+        commit = base.get("commit") if isinstance(base, dict) else None
+        return commit if isinstance(commit, str) and commit.isalnum() else None
+    if options is None:
+        return None
+    # Without a comparison its base is what it would have been.
+    from mainline.compare import base as bases
+
+    return bases.find(root, options).commit

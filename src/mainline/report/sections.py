@@ -1,0 +1,263 @@
+"""What the numbers say: comparison, slices, data, changes, cost. Facts in, sections out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mainline.report.blocks import (
+    Alert,
+    Block,
+    Bullets,
+    Code,
+    Inline,
+    Line,
+    Paragraph,
+    Pictures,
+    Section,
+    Strong,
+    Table,
+)
+from mainline.report.changes import Change
+from mainline.report.facts import Facts
+from mainline.report.numbers import (
+    MINUS,
+    NONE,
+    badge,
+    count,
+    dicts,
+    digest,
+    inner,
+    interval,
+    limit,
+    number,
+    show,
+)
+
+MOST_ROWS = 40
+
+
+def table(
+    head: tuple[str, ...], rows: Sequence[tuple[Line, ...]], numbers: set[int]
+) -> list[Block]:
+    """A table of at most MOST_ROWS rows, and how many more there are."""
+    out: list[Block] = [Table(head, tuple(rows[:MOST_ROWS]), frozenset(numbers))]
+    if len(rows) > MOST_ROWS:
+        out.append(Paragraph((f"… and {len(rows) - MOST_ROWS:,} more.",)))
+    return out
+
+
+def overall(facts: Facts) -> list[dict[str, Any]]:
+    """The compared metrics over all rows."""
+    listed = dicts((facts.comparison or {}).get("metrics"))
+    return [m for m in listed if m.get("scope") in (None, "all")]
+
+
+def compared(facts: Facts) -> Section | None:
+    """What changed against the base, metric by metric."""
+    if facts.comparison is None:
+        return _alone(facts)
+    blocks: list[Block] = [_sides(facts)]
+    listed = dicts(facts.comparison.get("metrics"))
+    if listed:
+        rows = [_metric_row(m) for m in listed]
+        head = ("metric", "base", "candidate", "difference", "95% bounds", "may lose", "verdict")
+        blocks += table(head, rows, {1, 2, 3, 5})
+        blocks.append(Paragraph(
+            ("Differences are signed so that + is better; each bound holds with 95%.",)
+        ))  # fmt: skip
+        blocks += _power(facts)
+    alone = _alone(facts) if not overall(facts) else None
+    return Section("What changed", (*blocks, *(alone.blocks if alone else ())))
+
+
+def _sides(facts: Facts) -> Block:
+    document = facts.comparison or {}
+    base, candidate = inner(document, "base"), inner(document, "candidate")
+    rows = inner(document, "rows")
+    first: list[Inline] = [Strong("Base"), f" {base.get('label') or 'unknown'}"]
+    commit = base.get("commit")
+    if commit and str(commit)[:12] not in str(base.get("label")):
+        first += [", commit ", digest(commit)]
+    if base.get("digest"):
+        first += [", model ", digest(base.get("digest"))]
+    second: list[Inline] = [Strong("Candidate"), " commit ", digest(candidate.get("commit")),
+                            ", model ", digest(candidate.get("digest"))]  # fmt: skip
+    third: list[Inline] = [Strong("Judged on"), f" {count(rows.get('n'))} rows"]
+    if facts.metrics is None or "positives" in inner(facts.metrics, "rows"):
+        third.append(f", {count(rows.get('positives'))} of them positive")
+    third += [", row ids ", digest(rows.get("digest"))]
+    return Bullets((tuple(first), tuple(second), tuple(third)))
+
+
+def _metric_row(entry: dict[str, Any]) -> tuple[Line, ...]:
+    name: Line = (Code(str(entry.get("name"))),)
+    if entry.get("scope") not in (None, "all"):
+        name = (*name, f" {entry['scope']}")
+    return (
+        name, (show(entry.get("base")),), (show(entry.get("candidate")),),
+        (show(entry.get("gain"), signed=True),), interval(entry), (limit(entry.get("limit")),),
+        badge(entry.get("verdict")),
+    )  # fmt: skip
+
+
+def _power(facts: Facts) -> list[Block]:
+    document = facts.comparison or {}
+    name = document.get("metric")
+    entry = next((m for m in overall(facts) if m.get("name") == name), {})
+    least, delta = number(entry.get("detectable")), number(document.get("delta"))
+    if least is None or delta is None:
+        return []
+    seen = f"The smallest loss of {name} that these rows show four times in five is {least:.4f}"
+    if least <= delta:
+        return [Paragraph((f"{seen}; {delta:g} may be lost.",))]
+    more = f"{seen}, and {delta:g} may be lost: expect INCONCLUSIVE where they are close."
+    return [Alert("note", (more,))]
+
+
+def _alone(facts: Facts) -> Section | None:
+    """The candidate's own metrics, where nothing is there to set beside them."""
+    test, tune = inner(facts.metrics, "test"), inner(facts.metrics, "tune")
+    if not test:
+        return None
+    rows = inner(facts.metrics, "rows")
+    said = f"The candidate alone, on {count(rows.get('n'))} test rows"
+    if "positives" in rows:
+        said += f", {count(rows['positives'])} of them positive"
+    cells = [((Code(str(n)),), (show(tune.get(n)),), (show(v),)) for n, v in test.items()]
+    blocks = [Paragraph((said + ":",)), *table(("metric", "tune", "test"), cells, {1, 2})]
+    return Section("The candidate", tuple(blocks))
+
+
+def slices(facts: Facts) -> Section | None:
+    """Each slice: against the base where it is large enough to judge, else by itself."""
+    measured = {
+        f"{column} = {value}": found
+        for column, values in inner(facts.metrics, "slices").items()
+        if isinstance(values, dict)
+        for value, found in values.items()
+        if isinstance(found, dict)
+    }
+    listed = dicts((facts.comparison or {}).get("slices"))
+    if not listed:
+        return _slices_alone(measured, facts)
+    ends = [abs(number(s.get(k)) or 0.0) for s in listed for k in ("low", "high")]
+    rows: list[tuple[Line, ...]] = [
+        ((str(s.get("slice")),), (count(s.get("n")),), (count(s.get("positives")),),
+         (show(s.get("base")),), (show(s.get("candidate")),),
+         (show(s.get("gain"), signed=True),), interval(s, max(ends)), badge(s.get("verdict")))
+        for s in listed
+    ]  # fmt: skip
+    head = ("slice", "rows", "positive", "base", "candidate", "difference", "95% bounds", "verdict")
+    metric = str((facts.comparison or {}).get("metric"))
+    blocks: list[Block] = [
+        Paragraph((Code(metric), " by slice:")),
+        *table(head, rows, {1, 2, 3, 4, 5}),
+    ]
+    small = [n for n in measured if n not in {s.get("slice") for s in listed}]
+    if small:
+        more = f" and {len(small) - 8} more" if len(small) > 8 else ""
+        blocks.append(Paragraph((f"Too few rows to judge: {', '.join(small[:8])}{more}.",)))
+    return Section("Slices", tuple(blocks), spare=3)
+
+
+def _slices_alone(measured: dict[str, dict[str, Any]], facts: Facts) -> Section | None:
+    if not measured:
+        return None
+    first = next(iter(measured.values()))
+    name = str((facts.comparison or {}).get("metric") or "")
+    names = [name] if name in first else [n for n in first if n not in ("n", "positives")][:1]
+    names += [n for n in ("recall", "precision") if n in first and n not in names]
+    rows: list[tuple[Line, ...]] = [
+        ((key,), (count(s.get("n")),), (count(s.get("positives")),),
+         *((show(s.get(n)),) for n in names))
+        for key, s in measured.items()
+    ]  # fmt: skip
+    head = ("slice", "rows", "positive", *names)
+    return Section("Slices", tuple(table(head, rows, set(range(1, len(head))))), spare=3)
+
+
+def data(facts: Facts) -> Section | None:
+    """Rows and classes, and what changed in the data and its contract."""
+    items: list[Line] = []
+    found = facts.of("validate")
+    if found is not None:
+        rows = next((c.n for c in found.checks if c.name == "schema"), None)
+        if rows is not None:
+            items.append(
+                (f"{count(rows)} rows; data digest ", digest(found.inputs.get("data")), ".")
+            )
+        items += [
+            (f"{c.scope}: {c.reason}.",) for c in found.checks if c.name.endswith(": classes")
+        ]
+        items += [(f"{c.reason}.",) for c in found.checks if c.name.endswith(": soft limit")][:10]
+    trained = facts.of("train")
+    if trained is not None:
+        items += [(f"{c.reason}.",) for c in trained.checks if c.name == "trained"]
+    changed: list[Block] = []
+    if facts.changes is not None:
+        both = (*facts.changes.data, *facts.changes.columns)
+        changed = _change_table("data or contract", both)
+        if not both:
+            items.append(("Data and contract are those of the base.",))
+    blocks: list[Block] = [Bullets(tuple(items))] if items else []
+    return Section("Data", (*blocks, *changed), spare=4) if blocks or changed else None
+
+
+def _change_table(what: str, changes: tuple[Change, ...]) -> list[Block]:
+    def side(value: str | None) -> Line:
+        return (
+            (Code(value),) if value not in (None, "") else (NONE if value is None else "(empty)",)
+        )
+
+    rows = [((Code(c.name),), side(c.base), side(c.candidate)) for c in changes]
+    return table((what, "base", "candidate"), rows, set()) if rows else []
+
+
+def changes(facts: Facts) -> Section | None:
+    """Changed parameters, locked packages and files since the base."""
+    found = facts.changes
+    if found is None:
+        return None
+    blocks = _change_table("parameter", found.parameters)
+    same = [] if found.parameters else ["parameters"]
+    for name, locked in found.locks:
+        blocks += _change_table(f"package in {name}", locked)
+    if not found.locks:
+        same.append("locks")
+    if found.files:
+        rows: list[tuple[Line, ...]] = [
+            ((Code(path),), (f"+{added}",), (f"{MINUS}{removed}",))
+            for path, added, removed in found.files
+        ]
+        blocks += table(("file", "added", "removed"), rows, {1, 2})
+    else:
+        same.append("code")
+    if same:
+        said = " and ".join(filter(None, [", ".join(same[:-1]), same[-1]]))
+        blocks.append(Paragraph((f"As in the base {found.base[:12]}: {said}.",)))
+    return Section("Parameters, locks and code", tuple(blocks), spare=5)
+
+
+def cost(facts: Facts) -> Section | None:
+    """What training took."""
+    seconds, peak = ((facts.cost or {}).get(k) for k in ("seconds", "peak_mb"))
+    if number(seconds) is None:
+        return None
+    memory = f" and {count(peak)} MB of memory at its peak" if number(peak) is not None else ""
+    return Section("Cost", (Paragraph((f"Training took {number(seconds):.1f} s{memory}.",)),))
+
+
+def production(facts: Facts) -> Section | None:
+    """The last look at production, where there was one."""
+    if facts.monitor is None:
+        return None
+    asked, day = inner(facts.monitor, "trigger"), str(facts.monitor.get("as_of"))[:10]
+    trigger = f"{asked.get('kind')}: {asked.get('reason')}" if asked else "no trigger"
+    said = f"As of {day}: drift {facts.monitor.get('level')}; {trigger}."
+    return Section("Production", (Paragraph((said,)),), spare=2)
+
+
+def plots(facts: Facts) -> Section | None:
+    """The plots of the evaluation; in Markdown this section is left out."""
+    return Section("Plots", (Pictures(facts.plots),)) if facts.plots else None

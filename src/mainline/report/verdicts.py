@@ -1,0 +1,216 @@
+"""What the verdicts say: the decision, the gates, the next steps, and what was not run."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from mainline.report.advice import AGAIN, next_step
+from mainline.report.blocks import (
+    Alert,
+    Badge,
+    Block,
+    Bullets,
+    Code,
+    Inline,
+    Line,
+    Paragraph,
+    Report,
+    Section,
+    Strong,
+)
+from mainline.report.facts import Facts
+from mainline.report.numbers import NONE, inner, number, show
+from mainline.report.sections import (
+    changes,
+    compared,
+    cost,
+    data,
+    overall,
+    plots,
+    production,
+    slices,
+    table,
+)
+from mainline.verdict import ORDER, Check, StepVerdict, Verdict
+
+OPENING = {
+    Verdict.PASS: "This may be merged",
+    Verdict.INCONCLUSIVE: "A person has to decide whether this is merged",
+    Verdict.FAIL: "This may not be merged",
+    Verdict.ERROR: "This may not be merged, because not everything could be measured",
+}
+
+
+def compose(facts: Facts) -> Report:
+    """All of the report in its order."""
+    made = [f(facts) for f in (compared, slices, plots, data, changes, gates, cost, production,
+                               next_steps, not_run)]  # fmt: skip
+    sections = tuple(s for s in made if s is not None)
+    return Report(facts.model, facts.gate.verdict, sentence(facts), sections)
+
+
+def sentence(facts: Facts) -> Line:
+    """One sentence: may this be merged, and why."""
+    verdict = facts.gate.verdict
+    if verdict is Verdict.PASS:
+        return (Strong(OPENING[verdict]), f": {_why_pass(facts)}.")
+    bad = [c for c in facts.gate.checks if c.verdict is verdict]
+    # Once a step failed, those after it have nothing to say that is not its consequence.
+    reason = bad[0].reason.rstrip(".")
+    others = len([c for c in facts.gate.checks if c.verdict is not Verdict.PASS]) - 1
+    failed = next((c for c in facts.gate.checks if c.verdict is Verdict.FAIL), None)
+    if verdict is Verdict.ERROR and failed is not None:
+        left = f"{len(bad)} of {len(facts.gate.checks)} gates could not be measured"
+        return (Strong(OPENING[Verdict.FAIL]), f": {failed.reason.rstrip('.')}, and {left}.")
+    more = f", and {others} more" if others else ""
+    return (Strong(OPENING[verdict]), f": {reason}{more}.")
+
+
+def _why_pass(facts: Facts) -> str:
+    document = facts.comparison or {}
+    base = inner(document, "base")
+    same = [c for c in _checks(facts, "compare") if c.name == "unchanged"]
+    if same:
+        return _lower(same[0].reason)
+    name = document.get("metric")
+    found = next((m for m in overall(facts) if m.get("name") == name), None)
+    if found is not None:
+        gain = number(found.get("gain")) or 0.0
+        word = "better" if gain >= 0 else "worse, which is less than may be lost"
+        return (f"{name} is {show(found.get('candidate'))} against {show(found.get('base'))} of "
+                f"{base.get('label')}, {show(abs(gain))} {word}")  # fmt: skip
+    if document and not base.get("commit"):
+        return (
+            "there is no base yet, and the model beats a dummy and is no worse than a linear model"
+        )
+    return "all gates passed"
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:] if not text[1:2].isupper() else text
+
+
+def _checks(facts: Facts, step: str) -> tuple[Check, ...]:
+    found = facts.of(step)
+    return found.checks if found else ()
+
+
+def gates(facts: Facts) -> Section:
+    """A row for each gate with the count of checks that did not pass, and the reason of each."""
+    rows: list[tuple[Line, ...]] = []
+    reasons: list[tuple[Line, ...]] = []
+    for gate in facts.gate.checks:
+        found = facts.of(gate.name)
+        bad = _bad(found)
+        counted = f"{len(bad)} of {len(found.checks)}" if found else NONE
+        rows.append(((gate.name,), (Badge(gate.verdict),), (counted,), (_own(gate),)))
+        reasons += [
+            ((gate.name,), (Code(c.name),), (Badge(c.verdict),), _rows(c), (c.reason,)) for c in bad
+        ]
+    blocks: list[Block] = table(("gate", "verdict", "did not pass", "why"), rows, {2})
+    if reasons:
+        blocks += table(("gate", "check", "verdict", "rows", "reason"), reasons, {3})
+    return Section("Gates", tuple(blocks), spare=1)
+
+
+def _own(gate: Check) -> str:
+    return gate.reason.removeprefix(f"{gate.name}: ")
+
+
+def _rows(check: Check) -> Line:
+    if check.unit == "rows" and number(check.value) is not None:
+        return (f"{check.value:,} of {check.n:,}" if check.n else f"{check.value:,}",)
+    return (f"{check.n:,}" if isinstance(check.n, int) else NONE,)
+
+
+def _bad(found: StepVerdict | None) -> list[Check]:
+    checks = [c for c in found.checks if c.verdict is not Verdict.PASS] if found else []
+    return sorted(checks, key=lambda c: -ORDER.index(c.verdict))
+
+
+def next_steps(facts: Facts) -> Section | None:
+    """One line for each thing that did not pass; the same advice is given once."""
+    said: dict[str, list[str]] = {}
+    for gate in facts.gate.checks:
+        bad = _bad(facts.of(gate.name))
+        for check in bad:
+            said.setdefault(next_step(gate.name, check), []).append(f"{gate.name}: {check.name}")
+        if gate.verdict is not Verdict.PASS and not bad and gate.name not in AGAIN:
+            said.setdefault("Run `./mainline pipeline` and `./mainline compare` again", []).append(
+                gate.name
+            )
+        elif gate.verdict is Verdict.ERROR and not bad:
+            said.setdefault(_missing_step(facts, gate.name), []).append(gate.name)
+    if not said:
+        return None
+    items = []
+    for advice, names in said.items():
+        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        items.append((Strong(shown), ". ", *commands(advice), "."))
+    return Section("Next steps", (Bullets(tuple(items)),))
+
+
+def _missing_step(facts: Facts, step: str) -> str:
+    cause = _blocked_by(facts, step)
+    if cause:
+        return f"Mend {cause} first; then run {AGAIN[step]}"
+    return f"Run {AGAIN[step]}"
+
+
+def _blocked_by(facts: Facts, step: str) -> str | None:
+    """The first step before `step` that did not pass, which is why `step` did not run."""
+    steps = list(facts.verdicts)
+    for name in steps[: steps.index(step)]:
+        found = facts.of(name)
+        if found is not None and found.verdict in (Verdict.FAIL, Verdict.ERROR):
+            return name
+    return None
+
+
+def commands(text: str) -> tuple[Inline, ...]:
+    """A sentence of our own, what stands between backticks as code."""
+    parts = re.split(r"`([^`]*)`", text)
+    return tuple(Code(p) if n % 2 else p for n, p in enumerate(parts) if p)
+
+
+def not_run(facts: Facts) -> Section | None:
+    """What is not in this report, and why."""
+    items: list[Line] = []
+    for step, found in facts.verdicts.items():
+        if isinstance(found, StepVerdict):
+            if found.skipped is not None:
+                items.append((Strong(step), f" was skipped: {found.skipped}."))
+            continue
+        cause = _blocked_by(facts, step)
+        why = f"because {cause} did not pass" if cause else _lower(found.rstrip("."))
+        items.append(
+            (Strong(step), f" has no verdict, {why}." if cause else f" has no verdict: {why}.")
+        )
+    for what, why in facts.absent.items():
+        items.append((Strong(what), f" is not here: {why.rstrip('.')}."))
+    if not facts.plots:
+        items.append((Strong("The plots"), " are not here: reports/plots/ holds none."))
+    old = _old(facts)
+    blocks: list[Block] = [Alert("warning", (old,))] if old else []
+    if items:
+        blocks.append(Bullets(tuple(items)))
+    else:
+        blocks.append(Paragraph(("Everything was run.",)))
+    return Section("What was not run, and why", tuple(blocks))
+
+
+def _old(facts: Facts) -> str | None:
+    """A sentence where numbers above are of an earlier run."""
+    read = [v for v in facts.verdicts.values() if isinstance(v, StepVerdict)]
+    other = [v.step for v in read if v.inputs.get("code") not in (None, facts.code)]
+    for key in ("data", "split", "model"):
+        seen = [(v.step, v.inputs[key]) for v in read if v.inputs.get(key)]
+        other += [b for (_, x), (b, y) in pairwise(seen) if x != y]
+    if not other:
+        return None
+    names = ", ".join(dict.fromkeys(other))
+    return (
+        f"The verdicts of {names} are of other code, data or model than the rest: "
+        "numbers above may be of an earlier run."
+    )
