@@ -74,12 +74,16 @@ class Tail:
 
 @dataclass
 class ArmCounts:
-    """Requests of one arm: how many, how many failed, how many of those `timed` were slow."""
+    """Requests of one arm: how many, how many failed, how many of those `timed` were slow.
+
+    `slow_looks` is in how many looks there was a slow one: bursts are one event.
+    """
 
     n: int = 0
     errors: int = 0
     slow: int = 0
     timed: int = 0
+    slow_looks: int = 0
 
     def add(self, other: ArmCounts) -> None:
         """Add the counts of `other`."""
@@ -87,6 +91,7 @@ class ArmCounts:
         self.errors += other.errors
         self.slow += other.slow
         self.timed += other.timed
+        self.slow_looks += other.slow_looks
 
 
 @dataclass
@@ -148,6 +153,7 @@ def count(lines: Iterable[bytes], canary: str | None, slow_ms: float) -> dict[st
         counts.errors += failed(entry, canary)
         counts.slow += ms > slow_ms
         counts.timed += 1
+        counts.slow_looks = int(counts.slow > 0)
         look.ms[arm].append(ms)
         look.diverted += arm == "canary" and entry.get("served") != canary
     return looks

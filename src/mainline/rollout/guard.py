@@ -139,6 +139,7 @@ class Guard:
             self.mirrored = now
         for arm, logged in (("canary", "shadow"), ("stable", "stable")):
             timing = self.watch.timings.get(f"{generation}/{logged}", Timing())
+            arms[arm].slow_looks += timing.slow > arms[arm].slow
             arms[arm].slow, arms[arm].timed = timing.slow, timing.n
 
     def _decide(self, state: State, look: Look) -> None:
@@ -150,13 +151,19 @@ class Guard:
                                 self.unread)  # fmt: skip
         now = found.stages[-1]
         total = sum(s.canary.n for s in found.stages)
-        ask = due(total, self.tried, self.tries, now.requests) and now.canary.n >= now.requests
-        if ask and now.weight:
+        kept = state.verdicts.get(str(state.stage), {}).get("verdict")
+        # A stage that has passed and waits for a person spends no more alpha.
+        ask = bool(
+            now.weight
+            and kept != Verdict.PASS.value
+            and now.canary.n >= now.requests
+            and due(total, self.tried, self.tries, now.requests)
+        )
+        if ask:
             self.tries, self.tried = self.tries + 1, total
         found = gathered.with_due(found, ask)
         verdict = judge(found, gathered.limits(state))
         self._record(state, look, verdict, gathered.numbers(found))
-        kept = state.verdicts.get(str(state.stage), {}).get("verdict")
         if verdict.verdict is Verdict.FAIL or (verdict.verdict is Verdict.PASS and kept != "PASS"):
             actions.give_verdict(self.target, state, verdict, gathered.sums(found))
         elif state.held_too_long():

@@ -10,11 +10,13 @@ from mainline import eprocess
 from mainline.rollout.access import ArmCounts
 from mainline.verdict import Check, StepVerdict, Verdict
 
+FIRES = math.log(eprocess.FIRES)
 ALPHA = 0.01  # of all upper bounds together
 TRIES = 20  # how often a bound may be asked; ALPHA is spent evenly over them
 GROWTH = 1.1  # a bound is asked again when there are a tenth more canary requests
 SHARE_ALPHA = 1e-4
 RELATIVE, FLOOR = 2.0, 0.002  # the canary may fail twice as often as stable, counted from 0.2%
+LOOKS = 4  # a burst of slow requests that ends within a second is the machine's
 PAIRS = 100
 SHIFT, SIGMAS = 0.01, 4.5  # a paired shift that matters, and one that is no accident
 
@@ -82,8 +84,8 @@ def judge(evidence: Evidence, limits: Limits) -> StepVerdict:
     checks = [
         _alive(evidence),
         _requests(now, evidence.answers),
-        _rate("errors", evidence, limits.error_budget),
-        _rate("latency", evidence, limits.error_budget, limits.latency_ms),
+        _errors(evidence, limits.error_budget),
+        _latency(evidence, limits.error_budget, limits.latency_ms),
         _predictions(evidence, now),
         _log(evidence),
     ]
@@ -118,38 +120,96 @@ def _requests(now: StageCounts, answers: Answers) -> Check:
     )  # fmt: skip
 
 
-def _rate(name: str, evidence: Evidence, budget: float, slow_ms: float | None = None) -> Check:
-    """The share of bad requests, canary against stable and against the budget."""
-    bad, total, stable_bad, stable_total, share = _arrays(evidence.stages, slow_ms is not None)
-    x, n, y, m = sum(bad), sum(total), sum(stable_bad), sum(stable_total)
-    what = "failed" if slow_ms is None else f"took more than {slow_ms:g} ms"
-    found = f"{x} of {n} canary and {y} of {m} stable requests {what}"
-    rate = x / n if n else None
-    log_e = eprocess.log_e_ratio(bad, stable_bad, share)
-    upper = upper_bound(x, n, ALPHA / TRIES)
+@dataclass(frozen=True)
+class _Rates:
+    """Bad requests over all stages: x of n canary and y of m stable ones."""
 
-    def check(verdict: Verdict, reason: str) -> Check:
-        return Check(name, verdict, f"{found}: {reason}", value=rate, high=upper,
-                     limit=budget, n=n, unit="share")  # fmt: skip
+    x: int
+    n: int
+    y: int
+    m: int
+    log_e: float
+    log_reverse: float
+    upper: float
 
-    if log_e >= math.log(eprocess.FIRES):
-        return check(Verdict.FAIL, f"evidence e = {_e(log_e)} against the canary, limit 20")
-    if not n:
+    def check(self, name: str, what: str, budget: float, verdict: Verdict, why: str) -> Check:
+        reason = f"{self.x} of {self.n} canary and {self.y} of {self.m} stable requests {what}"
+        return Check(
+            name, verdict, f"{reason}: {why}", value=self.x / self.n if self.n else None,
+            high=self.upper, limit=budget, n=self.n, unit="share",
+        )  # fmt: skip
+
+    @property
+    def relative(self) -> float:
+        """The stable arm's rate."""
+        return self.y / self.m if self.m else 0.0
+
+
+def _rates(stages: Sequence[StageCounts], slow: bool) -> _Rates:
+    bad, total, stable_bad, stable_total, share = _arrays(stages, slow)
+    return _Rates(
+        sum(bad), sum(total), sum(stable_bad), sum(stable_total),
+        eprocess.log_e_ratio(bad, stable_bad, share),
+        eprocess.log_e_reverse(bad, stable_bad, share),
+        upper_bound(sum(bad), sum(total), ALPHA / TRIES),
+    )  # fmt: skip
+
+
+def _errors(evidence: Evidence, budget: float) -> Check:
+    """The share of failed requests: canary against stable, and against the budget."""
+    r, now = _rates(evidence.stages, slow=False), evidence.stages[-1]
+
+    def check(verdict: Verdict, why: str) -> Check:
+        return r.check("errors", "failed", budget, verdict, why)
+
+    if r.log_e >= FIRES:
+        return check(Verdict.FAIL, f"evidence e = {_e(r.log_e)} against the canary, limit 20")
+    if not r.n:
         return check(Verdict.INCONCLUSIVE, "no data")
-    now = evidence.stages[-1]
     if now.weight == 0:
-        return check(Verdict.PASS, f"no evidence against the canary (e = {_e(log_e)})")
-    if not _enough(now, m):
+        return check(Verdict.PASS, f"no evidence against the canary (e = {_e(r.log_e)})")
+    if not _enough(now, r.m):
         return check(Verdict.INCONCLUSIVE, "too few requests of both arms so far")
-    if slow_ms is None and _outage(now, budget):
+    if _outage(now, budget):
         return check(Verdict.INCONCLUSIVE, "both arms are over the budget: an outage")
-    reverse = eprocess.log_e_reverse(bad, stable_bad, share)
-    if reverse >= math.log(eprocess.FIRES):
-        return check(Verdict.PASS, f"evidence e = {_e(reverse)} that the risk is below double")
-    stable_rate = y / m if m else 0.0
-    if evidence.due and upper < budget and x / n <= RELATIVE * max(stable_rate, FLOOR):
-        return check(Verdict.PASS, f"the upper bound {upper:.4f} is inside the budget")
-    return check(Verdict.INCONCLUSIVE, f"not decided yet (e = {_e(log_e)}, bound {upper:.4f})")
+    if r.log_reverse >= FIRES:
+        return check(
+            Verdict.PASS, f"evidence e = {_e(r.log_reverse)} that the risk is below double"
+        )
+    inside = r.upper < budget and r.x / r.n <= RELATIVE * max(r.relative, FLOOR)
+    if evidence.due and inside:
+        return check(Verdict.PASS, f"the upper bound {r.upper:.4f} is inside the budget")
+    return check(Verdict.INCONCLUSIVE, f"not decided yet (e = {_e(r.log_e)}, bound {r.upper:.4f})")
+
+
+def _latency(evidence: Evidence, budget: float, slow_ms: float) -> Check:
+    """The share of requests slower than the objective, which has a budget too.
+
+    Slow requests come in bursts: when the machine holds a process for a moment, all that it was
+    working on is late, and such requests are no independent witnesses. So a FAIL also needs the
+    canary's share surely over the budget, more than twice stable's, and slow requests in more than
+    LOOKS looks. Inside the budget a canary may be slower than stable.
+    """
+    r, now = _rates(evidence.stages, slow=True), evidence.stages[-1]
+
+    def check(verdict: Verdict, why: str) -> Check:
+        return r.check("latency", f"took more than {slow_ms:g} ms", budget, verdict, why)
+
+    if not r.n:
+        return check(Verdict.INCONCLUSIVE, "no data")
+    rate = r.x / r.n
+    over = lower_bound(r.x, r.n, ALPHA) > budget and rate > RELATIVE * r.relative
+    if r.log_e >= FIRES and over and sum(s.canary.slow_looks for s in evidence.stages) > LOOKS:
+        return check(Verdict.FAIL, f"evidence e = {_e(r.log_e)} against the canary, limit 20")
+    if now.weight == 0:
+        return check(Verdict.PASS, f"not surely over the budget (e = {_e(r.log_e)})")
+    if not _enough(now, r.m):
+        return check(Verdict.INCONCLUSIVE, "too few requests of both arms so far")
+    if rate <= budget:
+        return check(Verdict.PASS, f"the share {rate:.4f} is inside the budget")
+    if r.log_reverse >= FIRES:
+        return check(Verdict.PASS, f"evidence e = {_e(r.log_reverse)} that it is below double")
+    return check(Verdict.INCONCLUSIVE, f"over the budget, e = {_e(r.log_e)} against the canary")
 
 
 def _outage(now: StageCounts, budget: float) -> bool:

@@ -1,0 +1,100 @@
+"""The access log, read as it grows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mainline.rollout.access import Tail, count, failed, percentile
+
+GOOD = {"gen": "gen-3", "arm": "canary", "code": 200, "flags": "-", "ms": 5, "attempts": 1,
+        "served": "127.0.0.1:9002"}  # fmt: skip
+HOST = "127.0.0.1:9002"
+
+
+def test_a_torn_last_line_waits_for_its_end(tmp_path: Path) -> None:
+    """A line is given out once, whole, when its end has been written."""
+    path = tmp_path / "log"
+    tail = Tail(path)
+    assert list(tail.lines()) == []
+    path.write_bytes(b"one\ntw")
+    assert list(tail.lines()) == [b"one"]
+    with path.open("ab") as stream:
+        stream.write(b"o\nthree\n")
+    assert list(tail.lines()) == [b"two", b"three"]
+    assert list(tail.lines()) == []
+
+
+def test_a_rotated_file_is_read_to_its_end_before_the_next(tmp_path: Path) -> None:
+    """What was written before the rotation and what comes after it are both seen."""
+    path = tmp_path / "log"
+    path.write_bytes(b"one\n")
+    tail = Tail(path)
+    assert list(tail.lines()) == [b"one"]
+    with path.open("ab") as stream:
+        stream.write(b"two\n")
+    path.rename(tmp_path / "log.1")
+    path.write_bytes(b"three\n")
+    assert list(tail.lines()) == [b"two", b"three"]
+
+
+def test_a_truncated_file_is_read_from_its_beginning(tmp_path: Path) -> None:
+    """A file that became shorter began again."""
+    path = tmp_path / "log"
+    path.write_bytes(b"one\ntwo\n")
+    tail = Tail(path)
+    assert len(list(tail.lines())) == 2
+    path.write_bytes(b"new\n")
+    assert list(tail.lines()) == [b"new"]
+
+
+def test_a_new_reader_goes_on_where_the_old_one_was(tmp_path: Path) -> None:
+    """Inode and offset are enough to go on, and a torn line is not lost between two readers."""
+    path = tmp_path / "log"
+    path.write_bytes(b"one\ntw")
+    first = Tail(path)
+    assert list(first.lines()) == [b"one"]
+    with path.open("ab") as stream:
+        stream.write(b"o\n")
+    assert list(Tail(path, first.inode, first.offset).lines()) == [b"two"]
+
+
+@pytest.mark.parametrize(
+    ("change", "bad"),
+    [
+        ({}, False),
+        ({"code": 404}, False),
+        ({"code": 500}, True),
+        ({"code": 0, "flags": "UC"}, True),
+        ({"code": 0, "flags": "DC"}, False),
+        ({"attempts": 2}, True),
+        ({"served": "127.0.0.1:9001"}, True),
+        ({"arm": "stable", "served": "127.0.0.1:9001"}, False),
+    ],
+)
+def test_what_is_an_error_of_the_assigned_arm(change: dict[str, object], bad: bool) -> None:
+    """Retries and answers from the other model do not hide a canary that failed."""
+    assert failed({**GOOD, **change}, HOST) is bad
+
+
+def test_counts_are_by_generation_and_arm() -> None:
+    """Lines of another generation stay apart, and what cannot be read is counted as such."""
+    entries = [GOOD, {**GOOD, "code": 503, "ms": 400}, {**GOOD, "arm": "stable"},
+               {**GOOD, "gen": "gen-2"}, {**GOOD, "gen": "confirm"}]  # fmt: skip
+    lines = [json.dumps(e).encode() for e in entries] + [b'{"gen": "gen-', b"null"]
+    looks = count(lines, HOST, 250)
+    canary = looks["gen-3"].arms["canary"]
+    assert (canary.n, canary.errors, canary.slow, canary.slow_looks) == (2, 1, 1, 1)
+    assert looks["gen-3"].arms["stable"].n == 1
+    assert looks["gen-2"].arms["canary"].n == 1
+    assert looks[""].unread == 2
+    assert set(looks) == {"", "gen-2", "gen-3"}
+
+
+def test_percentiles() -> None:
+    """Nearest rank, and nothing of nothing."""
+    assert percentile([], 0.5) is None
+    assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
+    assert percentile([float(i) for i in range(100)], 0.99) == 99.0

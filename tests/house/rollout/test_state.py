@@ -1,0 +1,93 @@
+"""rollout.json: swapped, never overwritten."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mainline.errors import NotMeasured, RaceError
+from mainline.rollout import actions, state
+from mainline.rollout.state import Arm, Stage, State
+
+A = Arm("v1", "sha256:" + "a" * 64, 9001, "model-a")
+RUNNING = State(status="running", stable=A, canary=replace(A, digest="sha256:" + "b" * 64),
+                plan=(Stage("x", 5, 1),), stage="x", weight=5, hold_seconds=60)  # fmt: skip
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    """A state comes back as it was, with the next generation."""
+    written = state.swap(tmp_path, State(), state.held(RUNNING))
+    assert state.read(tmp_path) == written
+    assert written.generation == 1
+
+
+def test_the_slower_of_two_changes_is_refused(tmp_path: Path) -> None:
+    """Whoever read an older generation must look again."""
+    first = state.swap(tmp_path, State(), RUNNING)
+    state.swap(tmp_path, first, replace(first, weight=25))
+    with pytest.raises(RaceError):
+        state.swap(tmp_path, first, replace(first, weight=50))
+    assert state.read(tmp_path).weight == 25
+
+
+def test_a_damaged_file_is_no_empty_state(tmp_path: Path) -> None:
+    """Half a file is an error: taken for nothing it would forget which model is stable."""
+    (tmp_path / "rollout.json").write_text('{"schema": "rollout/1", "gener')
+    with pytest.raises(NotMeasured):
+        state.read(tmp_path)
+
+
+def test_the_lock_dies_with_its_owner(tmp_path: Path) -> None:
+    """A lock whose owner was killed with -9 is free."""
+    code = (
+        "import sys, time; from pathlib import Path; from mainline.rollout.state import locked\n"
+        "with locked(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    assert owner.stdout is not None and owner.stdout.readline().strip() == b"held"
+    with pytest.raises(RaceError), state.locked(tmp_path, wait=0.05):
+        pass
+    owner.kill()
+    owner.wait()
+    with state.locked(tmp_path, wait=5):
+        pass
+
+
+def test_a_hold_ends_on_the_clock_that_does_not_jump(tmp_path: Path) -> None:
+    """In this boot the monotonic clock counts; after another boot, the time of day."""
+    now = state.held(RUNNING)
+    assert not now.held_too_long()
+    assert not replace(now, hold_until=0.0).held_too_long(), "the clock jumped"
+    assert replace(now, hold_monotonic=time.monotonic() - 1).held_too_long()
+    assert replace(now, boot_id="other", hold_until=time.time() - 1).held_too_long()
+    assert not replace(now, boot_id="other", hold_monotonic=0.0).held_too_long()
+
+
+def test_the_lease_is_of_this_boot_and_of_the_last_seconds() -> None:
+    """A sign of life that is old, of another boot or unreadable is none."""
+    at = time.monotonic()
+    assert actions.lease_left({"at": at, "boot_id": "b"}, "b") > 2
+    assert actions.lease_left({"at": at - 4, "boot_id": "b"}, "b") < 0
+    assert actions.lease_left({"at": at, "boot_id": "a"}, "b") < 0
+    assert actions.lease_left({}, "b") < 0
+
+
+def test_a_rollback_has_one_way() -> None:
+    """A rollback of what is not running changes nothing, so whoever comes second does no harm."""
+    back = actions.rolled_back(RUNNING, "rolled-back", "bad")
+    assert back is not None
+    assert (back.status, back.weight, back.stable) == ("rolled-back", 0, A)
+    assert actions.rolled_back(back, "rolled-back", "again") is None
+
+
+def test_a_torn_record_is_read_up_to_its_end(tmp_path: Path) -> None:
+    """The last line of a record that was being written is left out."""
+    state.record(tmp_path, "one", n=1)
+    with (tmp_path / "history.jsonl").open("a") as stream:
+        stream.write('{"event": "tw')
+    assert [e["event"] for e in state.history(tmp_path)] == ["one"]
