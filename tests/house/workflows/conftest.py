@@ -90,6 +90,10 @@ class Hub:
         path.write_text(json.dumps(payload), "utf-8")
         clean = {k: v for k, v in os.environ.items()
                  if not k.startswith(("GITHUB_", "ACTIONS_", "RUNNER_", "MAINLINE_"))}  # fmt: skip
+        # A runner has no name to commit under, as a clean machine has none.
+        config = self.folder / "gitconfig"
+        config.write_text("[user]\n    useConfigOnly = true\n", "utf-8")
+        clean["GIT_CONFIG_GLOBAL"] = str(config)
         env = {**clean, "ACT_ORIGIN": str(self.origin), "ACT_REF": ref,
                "ARTIFACTS": str(self.artifacts), **self.env}  # fmt: skip
         # Steps inherit the environment; only what act itself sets has to be given to it by name.

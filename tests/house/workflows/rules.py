@@ -17,7 +17,7 @@ FORGIVEN = {"./mainline monitor || [ $? -eq 11 ] "}
 WRITES = {
     "comment": {"pull-requests"},
     "release": {"contents"},
-    "monitor": {"actions", "contents", "pull-requests"},
+    "monitor": {"actions", "contents", "issues", "pull-requests"},
 }
 # Files whose jobs run what somebody proposes, or anything at all with a read-only token.
 UNTRUSTED = {"train", "check"}
