@@ -54,7 +54,7 @@ def without_labels(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def labels(frame: pd.DataFrame, until: pd.Timestamp | str) -> pd.DataFrame:
-    """What is known of `frame` by `until`: row_id, label, known_at, source, in order of known_at."""
+    """What is known of `frame` by `until`: row_id, label, known_at, source, by known_at."""
     known = frame[frame["label_available_at"] <= pd.Timestamp(until)]
     source = np.where(known["is_fraud"] == 1, "report", "30-days")
     found = pd.DataFrame({
