@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,13 @@ class Front:
         await self.app(scope, receive, send)
 
 
+def _follow(parent: int) -> None:
+    """End, in order, soon after `parent` was killed: an orphan would keep its port."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 @bentoml.service(
     name="mainline",
     metrics={"enabled": False},
@@ -100,13 +109,16 @@ class Mainline:
     """Loads the model once a worker, and refuses one that was not built into this Bento."""
 
     def __init__(self) -> None:
+        worker = server_context.worker_index is not None and os.name == "posix"
         try:
             Front.service = create()
         except Exception:
             # BentoML would go on listening, and each request would wait for ever.
-            if server_context.worker_index is not None and hasattr(os, "getppid"):
+            if worker:
                 os.kill(os.getppid(), signal.SIGTERM)
             raise
+        if worker:
+            threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
 
     @bentoml.on_shutdown
     def drain(self) -> None:

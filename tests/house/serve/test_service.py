@@ -194,6 +194,29 @@ def test_a_fault_that_shows_only_in_production_shows(project: Path, launch: Laun
         assert "secret detail" in service.output
 
 
+def test_a_killed_service_leaves_no_worker_on_its_port(project: Path, launch: Launch) -> None:
+    """kill -9 of the parent ends its worker too, log written: a restart finds the port free."""
+    with launch() as service:
+        assert post(service, rows(project, 1)[0])[0] == 200
+        (worker,) = children(service.process.pid)
+        service.process.kill()
+        end = time.monotonic() + 20
+        while time.monotonic() < end and alive(worker):
+            time.sleep(0.1)
+        assert not alive(worker)
+    assert len(read_log(service.folder / "log")) == 1
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; a zombie does not."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def children(pid: int) -> list[int]:
     """The processes that `pid` started."""
     import psutil
