@@ -199,8 +199,10 @@ def _latency(evidence: Evidence, budget: float, slow_ms: float) -> Check:
         return check(Verdict.INCONCLUSIVE, "no data")
     rate = r.x / r.n
     over = lower_bound(r.x, r.n, ALPHA) > budget and rate > RELATIVE * r.relative
-    if r.log_e >= FIRES and over and sum(s.canary.slow_looks for s in evidence.stages) > LOOKS:
-        return check(Verdict.FAIL, f"evidence e = {_e(r.log_e)} against the canary, limit 20")
+    if r.log_e >= FIRES and over:
+        lasts = sum(s.canary.slow_looks for s in evidence.stages) > LOOKS
+        why = f"evidence e = {_e(r.log_e)} against the canary, limit 20"
+        return check(Verdict.FAIL if lasts else Verdict.INCONCLUSIVE, why)
     if now.weight == 0:
         return check(Verdict.PASS, f"not surely over the budget (e = {_e(r.log_e)})")
     if not _enough(now, r.m):

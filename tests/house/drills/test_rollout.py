@@ -38,12 +38,12 @@ def held_back(live: Rig, verdicts: list[StepVerdict]) -> str:
 @pytest.mark.parametrize(
     ("mode", "reason"),
     [
-        ("down", "ejected"),
-        ("half", "failed|ejected"),
+        ("down", "ejected|failed"),
+        pytest.param("half", "failed|ejected", marks=pytest.mark.slow),
         ("slow", "took more than"),
-        ("constant", "offline answer"),
+        pytest.param("constant", "offline answer", marks=pytest.mark.slow),
         ("swapped", "offline answer"),
-        ("hang", "ejected|failed|health"),
+        pytest.param("hang", "ejected|failed|health", marks=pytest.mark.slow),
     ],
 )
 def test_a_bad_canary_is_caught_in_shadow(live: Rig, mode: str, reason: str) -> None:
@@ -56,7 +56,10 @@ def test_a_bad_canary_is_caught_in_shadow(live: Rig, mode: str, reason: str) -> 
     assert any(word in said for word in reason.split("|")), said
 
 
-@pytest.mark.parametrize("mode", ["live-down", "live-half", "live-tail", "live-swapped"])
+SLOWER = [pytest.param(mode, marks=pytest.mark.slow) for mode in ("live-down", "live-tail")]
+
+
+@pytest.mark.parametrize("mode", ["live-half", "live-swapped", *SLOWER])
 def test_a_canary_that_is_bad_under_users_only_is_rolled_back(live: Rig, mode: str) -> None:
     """A canary that did well on mirrored requests is judged again on its own share."""
     verdicts = live.rehearse("b", mode)

@@ -47,6 +47,7 @@ def test_a_killed_canary_loses_no_request_and_is_rolled_back(live: Rig) -> None:
     assert "lost" in live.state().reason or "failed" in live.state().reason
 
 
+@pytest.mark.slow
 def test_a_guard_that_is_killed_comes_back_and_goes_on(live: Rig) -> None:
     """A guard killed with -9 is started again and counts on from where it was."""
     begin(live)
@@ -59,7 +60,7 @@ def test_a_guard_that_is_killed_comes_back_and_goes_on(live: Rig) -> None:
         assert live.state().running
 
 
-@pytest.mark.parametrize("how", ["stopped", "frozen"])
+@pytest.mark.parametrize("how", [pytest.param("stopped", marks=pytest.mark.slow), "frozen"])
 def test_a_guard_that_is_gone_is_noticed_by_its_lease(live: Rig, how: str) -> None:
     """Without a guard nobody judges, so the watcher sends all traffic to stable."""
     begin(live)
@@ -88,6 +89,7 @@ def test_a_killed_envoy_comes_back_at_its_weights(live: Rig) -> None:
     assert 0.3 < share < 0.7
 
 
+@pytest.mark.slow
 def test_a_killed_supervisor_leaves_nothing_in_the_way(live: Rig) -> None:
     """After a supervisor killed with -9, `up` ends the orphans and brings back what ran."""
     os.kill(int((live.target / "supervisord.pid").read_text()), signal.SIGKILL)
@@ -98,6 +100,7 @@ def test_a_killed_supervisor_leaves_nothing_in_the_way(live: Rig) -> None:
         assert live.until(lambda: client.totals.ok >= 50)
 
 
+@pytest.mark.slow
 def test_what_ran_comes_back_after_a_reboot(live: Rig) -> None:
     """Everything ended at once and started again: the same versions at the same weights."""
     begin(live)
@@ -112,6 +115,7 @@ def test_what_ran_comes_back_after_a_reboot(live: Rig) -> None:
     assert live.state().route == route
 
 
+@pytest.mark.slow
 def test_files_that_were_tampered_with_are_mended(live: Rig) -> None:
     """A truncated route file leaves the old routes in Envoy, and the guard writes it again."""
     path = live.target / "xds" / "rds.json"
@@ -138,6 +142,7 @@ def test_commands_out_of_turn_are_refused(live: Rig) -> None:
     assert live.state().stage is None
 
 
+@pytest.mark.slow
 def test_an_abort_while_a_stage_waits_ends_it(live: Rig) -> None:
     """A person aborts while a job waits for a verdict; the job learns of it."""
     assert live.start("b").verdict is Verdict.PASS

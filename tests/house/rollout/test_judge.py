@@ -85,6 +85,8 @@ def test_a_slow_canary_fails_and_one_burst_of_the_machine_does_not() -> None:
     assert check(lasting, "latency").verdict is Verdict.FAIL
     burst = evidence(arm(300, slow=30, slow_looks=2), arm(5700, slow=10))
     assert check(burst, "latency").verdict is Verdict.INCONCLUSIVE
+    shadow = evidence(arm(120, slow=120, slow_looks=2), arm(120), weight=0)
+    assert judge(shadow, LIMITS).verdict is Verdict.INCONCLUSIVE, "it waits whether that lasts"
     inside = evidence(arm(1000, slow=9, slow_looks=9), arm(9300, slow=17))
     assert check(inside, "latency").verdict is Verdict.PASS
 
