@@ -80,8 +80,17 @@ def yaml_changes(old: str, new: str) -> tuple[Change, ...]:
 
 
 def column_changes(old: str, new: str) -> tuple[Change, ...]:
-    """Columns of two texts of schema.yaml that are not the same, and the head of the file."""
-    return _compare(_columns(_parse(old)), _columns(_parse(new)))
+    """What differs between two texts of schema.yaml; a column that came or went is one line."""
+    before, after = _parse(old), _parse(new)
+    base, candidate = _columns(before), _columns(after)
+    changed: list[Change] = list(_compare(_head(before), _head(after)))
+    for name in dict.fromkeys([*base, *candidate]):
+        if name in base and name in candidate:
+            changed += _compare(_flat(base[name], name), _flat(candidate[name], name))
+        else:
+            sides = (_facts(columns.get(name)) for columns in (base, candidate))
+            changed.append(Change(f"column {name}", *sides))
+    return tuple(changed)
 
 
 def lock_changes(old: str, new: str) -> tuple[Change, ...]:
@@ -121,16 +130,21 @@ def _flat(node: Any, before: str = "") -> dict[str, str]:
     return out
 
 
-def _columns(document: Any) -> dict[str, str]:
-    if not isinstance(document, dict):
-        return {}
-    rest = {k: v for k, v in document.items() if k != "columns"}
-    out = _flat(rest)
-    for column in document.get("columns") or []:
-        if isinstance(column, dict):
-            facts = {k: v for k, v in column.items() if k != "name"}
-            out[f"column {column.get('name')}"] = _say(facts).strip("{}").replace('"', "")
-    return out
+def _head(document: Any) -> dict[str, str]:
+    rest = (
+        {k: v for k, v in document.items() if k != "columns"} if isinstance(document, dict) else {}
+    )
+    return _flat(rest)
+
+
+def _columns(document: Any) -> dict[str, dict[str, Any]]:
+    listed = document.get("columns") if isinstance(document, dict) else None
+    columns = [c for c in listed if isinstance(c, dict)] if isinstance(listed, list) else []
+    return {str(c.get("name")): {k: v for k, v in c.items() if k != "name"} for c in columns}
+
+
+def _facts(column: dict[str, Any] | None) -> str | None:
+    return None if column is None else _say(column)[1:-1].replace('"', "")
 
 
 def _pointer(document: Any) -> dict[str, str]:

@@ -18,7 +18,7 @@ UNSEEN = frozenset({"Cc", "Cf", "Cs"})  # control, direction and zero width, hal
 # Marks that begin something in GFM wherever they stand; an underscore only at a word's edge.
 MARKS = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 # Marks that begin a heading, a list, a quotation or an underline where they come first.
-LEADING = re.compile(r"^(\s*)(#|[-+=](?=[\s=-]|$)|\d+(?=[.)](?:\s|$)))")
+LEADING = re.compile(r"^(\s*)([#>]|[-+=](?=[\s=-]|$)|\d+(?=[.)](?:\s|$)))")
 ACTS = (
     (re.compile("@"), "@" + NOTHING),
     (re.compile(r"://"), ":" + NOTHING + "//"),
@@ -46,7 +46,7 @@ def _seen(character: str) -> str:
 
 def markdown(text: object, most: int = MOST) -> str:
     """`text` for GitHub's Markdown, in a table too: no markup, link, image, mention or break."""
-    out = plain(text, most).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    out = plain(text, most).replace("&", "&amp;").replace("<", "&lt;")
     out = LEADING.sub(_leading, MARKS.sub(r"\\\g<0>", out))
     for pattern, broken in ACTS:
         out = pattern.sub(broken, out)

@@ -50,8 +50,9 @@ def read(root: Path) -> Facts:
     absent: dict[str, str] = {}
     options = _settings(root, absent)
     verdicts = {step: _verdict(root, step) for step in gate.REQUIRED}
-    code = inputs.code_digest(root)
-    comparison = _json(root, "reports/comparison.json", "The comparison", absent)
+    # Without settings there is no digest of the code, and no verdict can be of it.
+    code = inputs.code_digest(root) if options else ""
+    comparison = _json(root, "reports/comparison.json", "compare", "The comparison", absent)
     return Facts(
         model=options.model.name if options else root.name,
         code=code,
@@ -59,9 +60,9 @@ def read(root: Path) -> Facts:
         verdicts=verdicts,
         gate=gate.decide(verdicts, code, options.gate.allow_skipped if options else ()),
         comparison=comparison,
-        metrics=_json(root, "reports/metrics.json", "The metrics", absent),
-        cost=_json(root, "build/cost.json", "What training cost", absent),
-        monitor=_json(root, "reports/monitor.json", "A look at production", absent),
+        metrics=_json(root, "reports/metrics.json", "evaluate", "What was measured", absent),
+        cost=_json(root, "build/cost.json", "train", "What training cost", absent),
+        monitor=_json(root, "reports/monitor.json", "monitor", "A look at production", absent),
         changes=_changes(root, options, comparison, absent),
         plots=tuple(sorted((root / "reports" / "plots").glob("*.png"))),
         absent=absent,
@@ -83,14 +84,14 @@ def _verdict(root: Path, step: str) -> StepVerdict | str:
         return str(error)
 
 
-def _json(root: Path, name: str, what: str, absent: dict[str, str]) -> Document | None:
+def _json(root: Path, name: str, step: str, what: str, absent: dict[str, str]) -> Document | None:
     try:
         found = json.loads((root / name).read_text("utf-8"))
         if not isinstance(found, dict):
             raise ValueError("it holds no object")
         return found
     except FileNotFoundError:
-        absent[what] = f"{name} was not written"
+        absent[what] = f"`./mainline {step}` wrote no {name}"
     except (OSError, ValueError, RecursionError) as error:
         absent[what] = f"{name} cannot be read ({error})"
     return None

@@ -24,14 +24,17 @@ def show(value: Any, signed: bool = False) -> str:
     found = number(value)
     if found is None:
         return NONE
+    if found == 0:
+        return "0"
     size = abs(found)
     text = f"{size:,.0f}" if float(size).is_integer() and size >= 1 else f"{size:.4f}"
     if 10 <= size < 1000 and not float(size).is_integer():
         text = f"{size:.2f}"
     elif size >= 1000:
         text = f"{size:,.0f}"
-    sign = MINUS if found < 0 else "+" if signed else ""
-    return sign + text
+    if not text.strip("0."):
+        return text
+    return (MINUS if found < 0 else "+" if signed else "") + text
 
 
 def limit(value: Any) -> str:

@@ -75,15 +75,15 @@ def _sides(facts: Facts) -> Block:
     document = facts.comparison or {}
     base, candidate = inner(document, "base"), inner(document, "candidate")
     rows = inner(document, "rows")
-    first: list[Inline] = [Strong("Base"), f" {base.get('label') or 'unknown'}"]
+    first: list[Inline] = [Strong("Base"), f": {base.get('label') or 'unknown'}"]
     commit = base.get("commit")
     if commit and str(commit)[:12] not in str(base.get("label")):
         first += [", commit ", digest(commit)]
     if base.get("digest"):
         first += [", model ", digest(base.get("digest"))]
-    second: list[Inline] = [Strong("Candidate"), " commit ", digest(candidate.get("commit")),
+    second: list[Inline] = [Strong("Candidate"), ": commit ", digest(candidate.get("commit")),
                             ", model ", digest(candidate.get("digest"))]  # fmt: skip
-    third: list[Inline] = [Strong("Judged on"), f" {count(rows.get('n'))} rows"]
+    third: list[Inline] = [Strong("Judged on"), f": {count(rows.get('n'))} rows"]
     if facts.metrics is None or "positives" in inner(facts.metrics, "rows"):
         third.append(f", {count(rows.get('positives'))} of them positive")
     third += [", row ids ", digest(rows.get("digest"))]
@@ -242,7 +242,8 @@ def changes(facts: Facts) -> Section | None:
 def cost(facts: Facts) -> Section | None:
     """What training took."""
     seconds, peak = ((facts.cost or {}).get(k) for k in ("seconds", "peak_mb"))
-    if number(seconds) is None:
+    # Without a verdict of this run the file is that of an earlier one.
+    if number(seconds) is None or facts.of("train") is None:
         return None
     memory = f" and {count(peak)} MB of memory at its peak" if number(peak) is not None else ""
     return Section("Cost", (Paragraph((f"Training took {number(seconds):.1f} s{memory}.",)),))

@@ -20,7 +20,7 @@ from mainline.report.blocks import (
     Strong,
 )
 from mainline.report.facts import Facts
-from mainline.report.numbers import NONE, inner, number, show
+from mainline.report.numbers import NONE, inner, limit, number, show
 from mainline.report.sections import (
     changes,
     compared,
@@ -34,6 +34,7 @@ from mainline.report.sections import (
 )
 from mainline.verdict import ORDER, Check, StepVerdict, Verdict
 
+MOST_NAMES = 4
 OPENING = {
     Verdict.PASS: "This may be merged",
     Verdict.INCONCLUSIVE: "A person has to decide whether this is merged",
@@ -77,7 +78,8 @@ def _why_pass(facts: Facts) -> str:
     found = next((m for m in overall(facts) if m.get("name") == name), None)
     if found is not None:
         gain = number(found.get("gain")) or 0.0
-        word = "better" if gain >= 0 else "worse, which is less than may be lost"
+        may = f"worse, and {limit(document.get('delta'))} may be lost"
+        word = "better" if gain >= 0 else may
         return (f"{name} is {show(found.get('candidate'))} against {show(found.get('base'))} of "
                 f"{base.get('label')}, {show(abs(gain))} {word}")  # fmt: skip
     if document and not base.get("commit"):
@@ -104,9 +106,10 @@ def gates(facts: Facts) -> Section:
         found = facts.of(gate.name)
         bad = _bad(found)
         counted = f"{len(bad)} of {len(found.checks)}" if found else NONE
-        rows.append(((gate.name,), (Badge(gate.verdict),), (counted,), (_own(gate),)))
+        rows.append(((gate.name,), (Badge(gate.verdict),), (counted,), _own(facts, gate)))
         reasons += [
-            ((gate.name,), (Code(c.name),), (Badge(c.verdict),), _rows(c), (c.reason,)) for c in bad
+            ((gate.name,), (Code(c.name),), (Badge(c.verdict),), _rows(c), commands(c.reason))
+            for c in bad
         ]
     blocks: list[Block] = table(("gate", "verdict", "did not pass", "why"), rows, {2})
     if reasons:
@@ -114,8 +117,14 @@ def gates(facts: Facts) -> Section:
     return Section("Gates", tuple(blocks), spare=1)
 
 
-def _own(gate: Check) -> str:
-    return gate.reason.removeprefix(f"{gate.name}: ")
+def _own(facts: Facts, gate: Check) -> Line:
+    found = facts.of(gate.name)
+    if gate.verdict is Verdict.PASS and found is not None and found.skipped is None:
+        return ("all passed",)
+    cause = _blocked_by(facts, gate.name)
+    if found is None and cause:
+        return (f"not run, because {cause} did not pass",)
+    return commands(gate.reason.removeprefix(f"{gate.name}: "))
 
 
 def _rows(check: Check) -> Line:
@@ -130,38 +139,49 @@ def _bad(found: StepVerdict | None) -> list[Check]:
 
 
 def next_steps(facts: Facts) -> Section | None:
-    """One line for each thing that did not pass; the same advice is given once."""
-    said: dict[str, list[str]] = {}
+    """One line for each thing to do, with the checks that ask for it."""
+    said: dict[str, dict[str, list[str]]] = {}
     for gate in facts.gate.checks:
-        bad = _bad(facts.of(gate.name))
-        for check in bad:
-            said.setdefault(next_step(gate.name, check), []).append(f"{gate.name}: {check.name}")
-        if gate.verdict is not Verdict.PASS and not bad and gate.name not in AGAIN:
-            said.setdefault("Run `./mainline pipeline` and `./mainline compare` again", []).append(
-                gate.name
-            )
-        elif gate.verdict is Verdict.ERROR and not bad:
-            said.setdefault(_missing_step(facts, gate.name), []).append(gate.name)
-    if not said:
-        return None
+        for check, advice in _advised(facts, gate):
+            said.setdefault(advice, {}).setdefault(gate.name, []).append(check)
     items = []
-    for advice, names in said.items():
-        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-        items.append((Strong(shown), ". ", *commands(advice), "."))
-    return Section("Next steps", (Bullets(tuple(items)),))
+    for advice, steps in said.items():
+        lead: list[Inline] = []
+        for step, checks in steps.items():
+            lead += [", " if lead else "", Strong(step), *_named(list(filter(None, checks)))]
+        items.append((*lead, ". ", *commands(advice), "."))
+    return Section("Next steps", (Bullets(tuple(items)),)) if items else None
 
 
-def _missing_step(facts: Facts, step: str) -> str:
-    cause = _blocked_by(facts, step)
-    if cause:
-        return f"Mend {cause} first; then run {AGAIN[step]}"
-    return f"Run {AGAIN[step]}"
+def _advised(facts: Facts, gate: Check) -> list[tuple[str, str]]:
+    """(what, advice) for all that did not pass at one gate; what is empty for the gate itself."""
+    if gate.verdict is Verdict.PASS:
+        return []
+    cause = _blocked_by(facts, gate.name)
+    if cause and gate.verdict is Verdict.ERROR:
+        return [("", f"Mend {cause} first; `./mainline check` then runs everything")]
+    bad = _bad(facts.of(gate.name))
+    if not bad:
+        return [("", f"Run {AGAIN.get(gate.name, '`./mainline check`')}")]
+    return [
+        (c.scope if c.name.startswith("slice ") else c.name, next_step(gate.name, c)) for c in bad
+    ]
+
+
+def _named(names: list[str]) -> list[Inline]:
+    out: list[Inline] = []
+    for name in names[:MOST_NAMES]:
+        out += [", " if out else " ", Code(name)]
+    if len(names) > MOST_NAMES:
+        out.append(f" and {len(names) - MOST_NAMES} more")
+    return out
 
 
 def _blocked_by(facts: Facts, step: str) -> str | None:
     """The first step before `step` that did not pass, which is why `step` did not run."""
-    steps = list(facts.verdicts)
-    for name in steps[: steps.index(step)]:
+    for name in facts.verdicts:
+        if name == step:
+            return None
         found = facts.of(name)
         if found is not None and found.verdict in (Verdict.FAIL, Verdict.ERROR):
             return name
@@ -178,17 +198,18 @@ def not_run(facts: Facts) -> Section | None:
     """What is not in this report, and why."""
     items: list[Line] = []
     for step, found in facts.verdicts.items():
+        cause = _blocked_by(facts, step)
         if isinstance(found, StepVerdict):
             if found.skipped is not None:
-                items.append((Strong(step), f" was skipped: {found.skipped}."))
-            continue
-        cause = _blocked_by(facts, step)
-        why = f"because {cause} did not pass" if cause else _lower(found.rstrip("."))
-        items.append(
-            (Strong(step), f" has no verdict, {why}." if cause else f" has no verdict: {why}.")
-        )
+                items.append((Strong(step), *commands(f" was skipped: {found.skipped}.")))
+            elif found.verdict is Verdict.ERROR and cause:
+                items.append((Strong(step), f" could not run, because {cause} did not pass."))
+        elif cause:
+            items.append((Strong(step), f" has no verdict, because {cause} did not pass."))
+        else:
+            items.append((Strong(step), *commands(f" has no verdict: {found.rstrip('.')}.")))
     for what, why in facts.absent.items():
-        items.append((Strong(what), f" is not here: {why.rstrip('.')}."))
+        items.append((Strong(what), *commands(f" is not here: {why.rstrip('.')}.")))
     if not facts.plots:
         items.append((Strong("The plots"), " are not here: reports/plots/ holds none."))
     old = _old(facts)
