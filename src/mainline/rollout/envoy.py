@@ -7,6 +7,7 @@ that is not there yet would be rejected and never tried again.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import subprocess
@@ -167,12 +168,16 @@ def apply(target: Path, ports: dict[str, int], state: State, wait: float = 8.0) 
     route_file = {"version_info": f"gen-{state.route}", "resources": [routes]}
     names = {c["name"] for c in clusters}
     deadline = time.monotonic() + wait
+
+    def within(condition: Callable[[], bool]) -> bool:
+        return until(condition, deadline - time.monotonic())
+
     old = [c for c in _old_clusters(target) if c["name"] not in names]
     _put_clusters(target, [*old, *clusters])
-    known = _until(lambda: names <= active_clusters(ports["admin"]), deadline)
+    known = within(lambda: names <= active_clusters(ports["admin"]))
     write_json(target / "route.json", route.http_route(state))
     _put(target / "xds" / "rds.json", route_file)
-    seen = known and _until(lambda: shows(ports, state.route), deadline)
+    seen = known and within(lambda: shows(ports, state.route))
     if seen:
         _put_clusters(target, clusters)
     return seen
@@ -207,13 +212,13 @@ def _put(path: Path, document: dict[str, Any]) -> None:
     sync_folder(path.parent)
 
 
-def _until(condition: Callable[[], bool], deadline: float) -> bool:
+def until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait for `condition`, asked at least once; an Envoy that does not answer counts as no."""
+    deadline = time.monotonic() + seconds
     while True:
-        try:
+        with contextlib.suppress(OSError, ValueError, KeyError, http.client.HTTPException):
             if condition():
                 return True
-        except (OSError, ValueError, KeyError, http.client.HTTPException):
-            pass
         if time.monotonic() >= deadline:
             return False
         time.sleep(0.01)

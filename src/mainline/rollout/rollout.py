@@ -298,6 +298,8 @@ def _wait(target: Path, name: str, timeout: float | None) -> StepVerdict:
     while True:
         now = state.read(target)
         if not now.running:
+            # The state is written before Envoy has taken it up.
+            envoy.until(lambda: envoy.shows(host.ports(target), now.route), 5.0)
             return _after(target, now, name)
         found = now.verdicts.get(name, {})
         if found.get("verdict") == Verdict.PASS.value:

@@ -69,7 +69,7 @@ def test_a_guard_that_is_gone_is_noticed_by_its_lease(live: Rig, how: str) -> No
         host.rpc(live.target).stopProcess("guard")
     else:
         os.kill(live.pid("guard"), signal.SIGSTOP)
-    assert live.until(lambda: live.state().status == "rolled-back", 10)
+    assert live.until(live.is_back, 10)
     assert "sign of life" in live.state().reason
     with live.traffic() as client:
         assert live.until(lambda: client.totals.ok >= 50)

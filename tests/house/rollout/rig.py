@@ -108,6 +108,10 @@ class Rig:
             time.sleep(0.05)
         return False
 
+    def is_back(self) -> bool:
+        """Whether the canary was rolled back, and Envoy shows it."""
+        return self.state().status == "rolled-back" and rollout.status(self.root)["envoy"]
+
     def waiting(self, name: str, timeout: float = 60.0) -> threading.Thread:
         """A thread that waits in a stage, as a job would."""
 
