@@ -1,4 +1,4 @@
-"""GitHub's pulls and comments with state, on a free port of this machine, for tests."""
+"""GitHub's pulls, comments and dispatches with state, on a free port of this machine, for tests."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 COMMENTS = re.compile(r"/repos/([^/]+/[^/]+)/issues/(\d+)/comments")
 COMMENT = re.compile(r"/repos/([^/]+/[^/]+)/issues/comments/(\d+)")
 PULLS = re.compile(r"/repos/([^/]+/[^/]+)/pulls")
+DISPATCHES = re.compile(r"/repos/([^/]+/[^/]+)/actions/workflows/([\w.]+)/dispatches")
 
 
 @dataclass
@@ -25,14 +26,17 @@ class Hub:
     token: str = "may-write"
     pulls: list[dict[str, Any]] = field(default_factory=list)
     comments: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    dispatched: list[tuple[str, Any]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
 
-    def open(self, number: int, branch: str, sha: str, repository: str = "acme/fraud") -> None:
+    def open(
+        self, number: int, branch: str, sha: str, repository: str = "acme/fraud", title: str = ""
+    ) -> None:
         """Open a pull request from `branch` of `repository`."""
         owner = repository.partition("/")[0]
         head = {"ref": branch, "sha": sha, "label": f"{owner}:{branch}",
                 "repo": {"full_name": repository}}  # fmt: skip
-        self.pulls.append({"number": number, "state": "open", "head": head})
+        self.pulls.append({"number": number, "state": "open", "title": title, "head": head})
         self.comments[number] = []
 
     def say(self, number: int, body: str) -> dict[str, Any]:
@@ -49,8 +53,18 @@ class Hub:
         self.asked.append(f"{method} {parts.path}")
         if token != f"Bearer {self.token}" and method != "GET":
             return 403, {"message": "Resource not accessible by integration"}
+        if match := DISPATCHES.fullmatch(parts.path):
+            self.dispatched.append((match[2], body))
+            return 204, None
+        if PULLS.fullmatch(parts.path) and method == "POST":
+            self.open(len(self.pulls) + 1, body["head"], "", title=body["title"])
+            return 201, self.pulls[-1]
         if PULLS.fullmatch(parts.path):
-            found = [p for p in self.pulls if p["head"]["label"] == query.get("head")]
+            found = [
+                p
+                for p in self.pulls
+                if (p["head"]["label"], p["state"]) == (query.get("head"), query.get("state"))
+            ]
             return 200, paged(found, query)
         if match := COMMENTS.fullmatch(parts.path):
             number = int(match[2])

@@ -139,7 +139,8 @@ def test_the_monitor_opens_the_pull_request_after_an_alarm(stubbed: Any) -> None
     run = stubbed.act("schedule", "monitor", "refs/heads/main", {"schedule": "17 5 * * *"})
     assert run.jobs() == {"monitor": "failure"}
     assert calls(stubbed) == ["mainline pipeline", "mainline monitor", "mainline retrain --open"]
-    assert seen(stubbed)["mainline monitor"] == []
+    assert seen(stubbed)["mainline pipeline"] == []
+    assert seen(stubbed)["mainline monitor"] == ["GITHUB_TOKEN"]
     assert seen(stubbed)["mainline retrain"] == ["GITHUB_TOKEN", "GIT_CONFIG_COUNT"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,30 @@ import pytest
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).resolve().parent
 MODEL = "card-fraud"
+
+
+def produce(hub: Any, month: int) -> None:
+    """A month of production: the service's log and the labels, outside of the repository."""
+    scratch = hub.folder / "scratch"
+    hub.git("clone", "--quiet", str(hub.origin), str(scratch))
+    feed = hub.folder / "feed"
+    rows, known = feed / "rows.parquet", feed / "labels" / "known.parquet"
+    env = {**os.environ, "MAINLINE_VENV": sys.prefix, "PYTHONPATH": str(scratch / "src")}
+    env.pop("MAINLINE_ROOT", None)
+    house = [sys.executable, str(scratch / "mainline")]
+    sample = [sys.executable, "-m", "sample"]
+    for command in (
+        [*house, "data", "pull"],
+        [*house, "pipeline"],
+        [*sample, "month", str(month), "--without-labels", "--out", str(rows)],
+        [*sample, "labels", "--month", str(month), "--until", "2025-03-01", "--out", str(known)],
+        [*house, "predict", str(rows), "--log", str(feed / "log")],
+    ):
+        done = subprocess.run(command, cwd=scratch, env=env, capture_output=True, text=True,
+                              check=False)  # fmt: skip
+        assert done.returncode == 0, f"{command}: {done.stderr[-2000:]}"
+    hub.variables["MAINLINE_LOG"] = str(feed / "log")
+    hub.variables["MAINLINE_LABELS"] = str(feed / "labels")
 
 
 @pytest.fixture
@@ -109,3 +134,19 @@ def test_a_day_without_production_is_green(real: Any) -> None:
     assert run.jobs() == {"monitor": "success"}, run.text()
     assert "MAINLINE_LOG is not set" in run.text()
     assert real.git("branch", "--list", where=real.origin).split() == ["*", "main"]
+
+
+def test_an_alarm_opens_the_retrain_pull_request_and_trains_it(real: Any) -> None:
+    """A month in which the fraud has changed: a red run, a branch, a pull request, a dispatch."""
+    produce(real, month=10)
+    with fakehub.serving() as github:
+        github.token = "of-no-use"
+        real.env["GITHUB_API_URL"] = github.url
+        run = real.act("schedule", "monitor", "refs/heads/main", {"schedule": "17 5 * * *"})
+        assert run.jobs() == {"monitor": "failure"}, run.text()
+        (pull,) = github.pulls
+    branch = f"retrain/{MODEL}"
+    assert (pull["head"]["ref"], pull["title"].startswith("Retrain")) == (branch, True)
+    assert github.dispatched == [("train.yml", {"ref": branch, "inputs": {"pr": "1"}})]
+    assert real.git("rev-list", "--count", f"main..{branch}", where=real.origin) == "1"
+    assert real.git("rev-parse", "main", where=real.origin) == real.git("rev-parse", "main")
