@@ -25,7 +25,7 @@ def rehearse(
     expected: Answers,
     rate: float | None = None,
     connections: int = 8,
-    stage_seconds: float = 60.0,
+    stage_seconds: float = 600.0,
     on_progress: Progress | None = None,
     target: Path | None = None,
     policy: Rollout | None = None,
