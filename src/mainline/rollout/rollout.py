@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -299,7 +300,7 @@ def _wait(target: Path, name: str, timeout: float | None) -> StepVerdict:
         now = state.read(target)
         if not now.running:
             # The state is written before Envoy has taken it up.
-            envoy.until(lambda: envoy.shows(host.ports(target), now.route), 5.0)
+            envoy.until(partial(envoy.shows, host.ports(target), now.route), 5.0)
             return _after(target, now, name)
         found = now.verdicts.get(name, {})
         if found.get("verdict") == Verdict.PASS.value:
