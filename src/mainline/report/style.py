@@ -27,7 +27,9 @@ p, li, td { overflow-wrap: break-word; }
 a { color: var(--link); }
 ul { margin: .6rem 0; padding-left: 1.2rem; } li { margin: .25rem 0; }
 code { font: .86em/1.4 ui-monospace, "SFMono-Regular", Menlo, Consolas, monospace;
-  background: var(--code); border-radius: 4px; padding: .1em .35em; overflow-wrap: anywhere; }
+  background: var(--code); border-radius: 4px; padding: .1em .35em; overflow-wrap: anywhere;
+  -webkit-box-decoration-break: clone; box-decoration-break: clone; }
+td code { overflow-wrap: break-word; } /* a narrow screen scrolls rather than breaks names */
 footer { margin-top: 3rem; color: var(--soft); font-size: .87rem; }
 .badge { display: inline-block; border-radius: 999px; padding: .08em .65em; font-size: .76rem;
   font-weight: 650; letter-spacing: .02em; white-space: nowrap; vertical-align: .08em; }
@@ -57,7 +59,7 @@ th { text-align: left; font-weight: 600; color: var(--soft); font-size: .8rem;
 th, td { padding: .42rem .8rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 tr:last-child td { border-bottom: 0; }
 .n { text-align: right; white-space: nowrap; }
-.interval { display: inline-flex; flex-wrap: wrap; gap: .1rem .6rem; align-items: center; }
+.interval { display: inline-flex; gap: .6rem; align-items: center; }
 .interval svg { width: 120px; height: 16px; flex: none; }
 .interval span { white-space: nowrap; }
 .plots { display: grid; gap: .8rem;
