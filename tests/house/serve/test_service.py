@@ -80,7 +80,6 @@ def test_a_bento_carries_its_model_code_and_record(project: Path, bento: Path) -
     assert (source / "own" / "features.py").is_file()
     assert (source / "mainline" / "serve" / "app.py").is_file()
     assert not (source / "data").exists()
-    assert not list(source.rglob("__pycache__"))
     lock = (bento / "env" / "python" / "requirements.txt").read_text()
     assert "--hash=sha256:" in lock
 
