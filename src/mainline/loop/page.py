@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from mainline.files import write_text
-from mainline.loop import page_acts, page_rollout, page_svg, page_timeline, page_watch
+from mainline.loop import page_acts, page_course, page_svg, page_timeline, page_watch
 from mainline.loop.page_acts import rows
 from mainline.loop.page_style import STYLE
+from mainline.report import html as house
 from mainline.report.escape import html
 
 Row = Mapping[str, Any]
+COUNTS = ("No act", "One act", "Two acts", "Three acts", "Four acts", "Five acts", "Six acts",
+          "Seven acts", "Eight acts")  # fmt: skip
+COUNTS = ("No act", "One act", "Two acts", "Three acts", "Four acts", "Five acts", "Six acts",
+          "Seven acts", "Eight acts")  # fmt: skip
 # The page's own promise, held by the browser: inline styles, pictures in the page, nothing else.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'"
 
@@ -34,36 +39,31 @@ def render(story: Row) -> str:
     known = {a.get("id") for a in acts}
     rest = [s for s in rows(story, "steps") if s.get("act") not in known]
     parts = [
-        _beginning(model),
+        page_svg.DEFINITIONS,
+        '<a class="skip" href="#acts">To the acts</a>',
         _head(story, model, acts),
-        '<main id="acts">',
+        '<div id="acts">',
         *(page_acts.section(story, act, i) for i, act in enumerate(acts, 1)),
         _others(rest),
-        "</main>",
+        "</div>",
         _foot(story),
-        "</body></html>\n",
     ]
-    return "".join(parts)
-
-
-def _beginning(model: str) -> str:
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html(model)}: the whole loop</title><style>{STYLE}</style></head><body>"
-        f'{page_svg.DEFINITIONS}<a class="skip" href="#acts">To the acts</a>'
-    )
+    return house.page(f"{model}: the whole loop", "".join(parts), STYLE)
 
 
 def _head(story: Row, model: str, acts: list[dict[str, Any]]) -> str:
     chart = page_timeline.timeline(acts, rows(story, "steps"))
     return (
         '<header class="top"><p class="brand">Mainline</p>'
-        f"<h1><code>{html(model)}</code> from its first release to its retraining</h1>"
+        f"<h1><code>{html(model)}</code>{_far(acts)}</h1>"
         f'<p class="lead">{_sentence(story, acts)}</p>{_numbers(story)}{_contents(acts)}'
         f"{chart or '<p class=absent>No command was recorded.</p>'}</header>"
     )
+
+
+def _far(acts: list[dict[str, Any]]) -> str:
+    whole = bool(acts) and acts[-1].get("id") == "retrain" and acts[-1].get("outcome")
+    return ", from first release to retraining" if whole else ", as far as the story went"
 
 
 def _sentence(story: Row, acts: list[dict[str, Any]]) -> str:
@@ -72,10 +72,12 @@ def _sentence(story: Row, acts: list[dict[str, Any]]) -> str:
     well = sum(page_acts.ended(a) == page_acts.WELL for a in acts)
     how = ("all of them ended as they should" if acts and well == len(acts)
            else f"{well} of them ended as they should")  # fmt: skip
+    served = any(r.get("history") for r in rows(story, "rollouts"))
+    real = "Git, DVC, BentoML and Envoy" if served else "Git and DVC"
+    many = COUNTS[len(acts)] if len(acts) < len(COUNTS) else f"{len(acts)} acts"
     return (
-        f"{len(acts)} acts in the life of a model, played in a throw-away clone with real Git, DVC, "
-        f"BentoML and Envoy: {how}. Each of the {commands} steps below is the very command that the "
-        "workflows call."
+        f"{many} of the life of a model, played in a throw-away clone with real {real}: {how}. "
+        f"Each of the {commands} steps below is the very command that the workflows call."
     )
 
 
@@ -83,7 +85,7 @@ def _numbers(story: Row) -> str:
     """The key numbers; one that is not known is left out."""
     seconds = page_svg.number(story.get("seconds"))
     rollouts = rows(story, "rollouts")
-    served = [page_rollout.client(r.get("client")) for r in rollouts]
+    served = [page_course.client(r.get("client")) for r in rollouts]
     sent, lost = (sum(s.get(k, 0) for s in served) for k in ("sent", "lost"))
     back = sum(r.get("outcome") == "rolled back" for r in rollouts)
     blocked = sum(s.get("verdict") == "FAIL" and page_timeline.word(s.get("command")) == "gate"
@@ -92,7 +94,7 @@ def _numbers(story: Row) -> str:
     if seconds is not None:
         tiles.append((f"{seconds:.0f} s", "from an empty clone to the last act"))
     if sent:
-        tiles.append((f"{sent:,}", f"requests answered during the rollouts, {lost:,} lost"))
+        tiles.append((f"{sent:,}", f"requests sent during the rollouts, {lost:,}\u00a0lost"))
     if blocked or back:
         tiles.append((str(blocked + back), f"bad changes stopped: {blocked} by the gate, {back} by "
                       "the canary"))  # fmt: skip
@@ -115,8 +117,8 @@ def _recovered(months: list[dict[str, Any]]) -> list[tuple[str, str]]:
 def _contents(acts: list[dict[str, Any]]) -> str:
     marks = {page_acts.WELL: "✓", page_acts.BADLY: "✗", page_acts.OPEN: "–"}
     items = "".join(
-        f'<li><a href="#act-{page_svg.slug(a.get("id") or i)}">{html(a.get("title") or a.get("id"))}'
-        f'</a> <span class="{page_acts.ended(a)}">{marks[page_acts.ended(a)]}</span></li>'
+        f'<li><a href="#act-{page_svg.slug(a.get("id") or i)}">{html(a.get("title") or i)}</a>'
+        f' <span class="{page_acts.ended(a)}">{marks[page_acts.ended(a)]}</span></li>'
         for i, a in enumerate(acts, 1)
     )
     return f'<nav aria-label="Acts"><ol>{items}</ol></nav>' if items else ""
@@ -125,7 +127,8 @@ def _contents(acts: list[dict[str, Any]]) -> str:
 def _others(rest: list[dict[str, Any]]) -> str:
     if not rest:
         return ""
-    return f'<section class="act"><header><h2>Other steps</h2></header>{page_acts.steps(rest)}</section>'
+    title = "<header><h2>Other steps</h2></header>"
+    return f'<section class="act">{title}{page_acts.steps(rest)}</section>'
 
 
 def _foot(story: Row) -> str:

@@ -4,101 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mainline.eprocess import FIRES
 from mainline.loop import page_svg as svg
+from mainline.loop.page_course import (
+    ENDS,
+    Course,
+    any_bad,
+    client,
+    count,
+    course,
+    e_values,
+    total,
+)
 from mainline.report.escape import html
 
 LEFT, RIGHT = 52.0, 16.0
 SHARE, BAD, EVIDENCE = 132.0, 62.0, 76.0  # heights of the three panels
-GAP, LABEL = 34.0, 15.0
+GAP, LABEL = 32.0, 15.0
 BINS = 90
-LEAST_E, MOST_E = 0.01, 1000.0
-ENDS = {"promoted": "promoted", "rolled-back": "rolled back", "aborted": "aborted"}
-Event = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """One stage: its seconds since the start, its weight in per cent, and whether it passed."""
-
-    name: str
-    start: float
-    end: float
-    weight: float
-    passed: float | None = None
-
-    @property
-    def label(self) -> str:
-        """What is written over it."""
-        return f"{self.weight:g}%" if self.weight else self.name
-
-
-@dataclass(frozen=True)
-class Course:
-    """A rollout, its times in seconds since it began."""
-
-    stretches: tuple[Stretch, ...]
-    looks: tuple[tuple[float, Event], ...]
-    end: float
-    ended: str | None  # promoted, rolled-back, aborted, or None where it broke off
-    reason: str
-
-
-def course(history: Sequence[Event], version: str) -> Course | None:
-    """What `history` (history.jsonl) tells of the last rollout of `version`; None of no canary."""
-    events = _of_version([e for e in history if svg.number(e.get("t")) is not None], version)
-    if not any(e.get("event") == "stage" for e in events):
-        return None
-    zero = float(events[0]["t"])
-    looks = tuple((float(e["t"]) - zero, e) for e in events if e.get("event") == "look")
-    ending = next((e for e in events if e.get("event") in ENDS), None)
-    last = float((ending or events[-1])["t"]) - zero
-    return Course(
-        _stretches(events, zero, last), looks, last,
-        str(ending["event"]) if ending else None, str((ending or {}).get("reason") or ""),
-    )  # fmt: skip
-
-
-def _of_version(events: list[Event], version: str) -> list[Event]:
-    begun = [i for i, e in enumerate(events) if e.get("event") in ("started", "first")]
-    named = [i for i in begun if version and str(events[i].get("version", "")).endswith(version)]
-    if not begun:
-        return events
-    first = (named or begun)[-1]
-    return events[first : next((i for i in begun if i > first), len(events))]
-
-
-def _stretches(events: Sequence[Event], zero: float, last: float) -> tuple[Stretch, ...]:
-    entered = [e for e in events if e.get("event") == "stage"]
-    out = []
-    for i, event in enumerate(entered):
-        start = float(event["t"]) - zero
-        end = float(entered[i + 1]["t"]) - zero if i + 1 < len(entered) else last
-        name = str(event.get("stage") or "?")
-        passed = next((float(e["t"]) - zero for e in events if e.get("event") == "verdict"
-                       and e.get("stage") == name and e.get("verdict") == "PASS"), None)  # fmt: skip
-        out.append(Stretch(name, start, end, svg.number(event.get("weight")) or 0.0, passed))
-    return tuple(out)
-
-
-def client(found: Any) -> dict[str, int]:
-    """What the replaying client counted (`sent`, `lost`, `wrong`), as far as it is known."""
-    given = found if isinstance(found, Mapping) else {}
-    numbers = {k: svg.number(given.get(k)) for k in ("sent", "lost", "wrong")}
-    return {k: int(v) for k, v in numbers.items() if v is not None}
+LEAST_E, MOST_E = 0.05, 1000.0
 
 
 def rollout(entry: Mapping[str, Any], name: str) -> str:
     """The figure of one rollout, or a sentence where there is nothing to be drawn."""
     version = str(entry.get("version") or "this version")
     if entry.get("outcome") == "first":
-        return (f"<p><code>{html(version)}</code> is the first version: there is nothing to compare "
-                "it with in production. Ready and right on the rows it was asked, it took all "
-                f"traffic.{_client_words(entry)}</p>")  # fmt: skip
-    found = course(entry.get("history") or (), version)
+        return (f"<p><code>{html(version)}</code> is the first version: there is nothing to "
+                "compare it with in production. Ready and right on the rows it was asked, it "
+                f"took all traffic.{_client_words(entry)}</p>")  # fmt: skip
+    found = course(entry.get("history"), version)
     if found is None:
         return (f"<p class=\"absent\">No record of live traffic for <code>{html(version)}</code>: "
                 "it did not come as far as a first stage here.</p>")  # fmt: skip
@@ -112,7 +48,7 @@ def _figure(found: Course, version: str, name: str) -> str:
     top = 8 + LABEL * (max(labels, default=0) + 1)
     body = _share(found, across, top, labels)
     y = top + SHARE + GAP
-    if _any_bad(found):
+    if any_bad(found):
         body += _bad(found, across, y)
         y += BAD + GAP
     if found.looks:
@@ -124,7 +60,8 @@ def _figure(found: Course, version: str, name: str) -> str:
         body.append(svg.text(across(tick), bottom + 16, f"{svg.short(tick)} s", "tick", "middle"))
     key = svg.legend([("canary", f"canary ({version})"), ("stable", "stable"),
                       ("mirror", "copies only, answers thrown away")])  # fmt: skip
-    return svg.figure(name, f"The rollout of {version}", _summary(found), bottom + 24, body, key)
+    title = f"The share of the traffic that {version} got"
+    return svg.figure(name, title, _summary(found), bottom + 24, body, key)
 
 
 def _label_rows(found: Course, across: svg.Scale) -> list[int]:
@@ -135,7 +72,6 @@ def _label_rows(found: Course, across: svg.Scale) -> list[int]:
 def _share(found: Course, across: svg.Scale, top: float, labels: Sequence[int]) -> list[str]:
     up = svg.Scale(0, 100, top + SHARE, top)
     out = [svg.rect(LEFT, top, svg.WIDTH - RIGHT - LEFT, SHARE, "area-stable")]
-    out += [svg.text(LEFT, top + SHARE + 14, "share of the traffic", "tick")]
     corners = [(across(found.stretches[0].start), up(0))]
     for stretch, row in zip(found.stretches, labels, strict=True):
         x, end = across(stretch.start), across(stretch.end)
@@ -159,27 +95,12 @@ def _observed(found: Course, across: svg.Scale, up: svg.Scale) -> list[str]:
     """The share that was really seen in each look, as dots."""
     out = []
     for at, look in found.looks:
-        stable, canary = (_count(look, "n", arm) for arm in ("stable", "canary"))
+        stable, canary = (count(look, "n", arm) for arm in ("stable", "canary"))
         if stable + canary >= 20 and svg.number(look.get("weight")):
             share = 100 * canary / (stable + canary)
             told = f"{canary:.0f} of {stable + canary:.0f} requests went to the canary"
             out.append(svg.dot(across(at), up(share), 2, "seen", told))
     return out
-
-
-def _count(look: Event, name: str, arm: str) -> float:
-    counts = look.get(name)
-    return (svg.number(counts.get(arm)) or 0.0) if isinstance(counts, Mapping) else 0.0
-
-
-def _wrong(look: Event) -> float:
-    answers = look.get("answers")
-    return (svg.number(answers.get("wrong")) or 0.0) if isinstance(answers, Mapping) else 0.0
-
-
-def _any_bad(found: Course) -> bool:
-    return any(_count(look, name, arm) for _, look in found.looks
-               for name in ("errors", "slow") for arm in ("stable", "canary"))  # fmt: skip
 
 
 def _bad(found: Course, across: svg.Scale, top: float) -> list[str]:
@@ -190,11 +111,11 @@ def _bad(found: Course, across: svg.Scale, top: float) -> list[str]:
         k = min(BINS - 1, int((across(at) - LEFT) / width))
         for arm in bins:
             # A request may be both slow and failed: the larger count is at least how many were bad.
-            bins[arm][k] += max(_count(look, "errors", arm), _count(look, "slow", arm))
-    most = max(max(v) for v in bins.values())
+            bins[arm][k] += max(count(look, "errors", arm), count(look, "slow", arm))
+    most = max(5.0, *map(max, bins.values()))
     up = svg.Scale(0, most, top + BAD, top + 4)
     out = [svg.line(LEFT, top + BAD, svg.WIDTH - RIGHT, top + BAD, "axis"),
-           svg.text(LEFT, top + BAD + 14, "failed or slow requests", "tick"),
+           svg.text(LEFT, top - 8, "failed or slow requests", "tick"),
            svg.text(LEFT - 8, top + 8, f"{most:.0f}", "tick", "end"),
            svg.text(LEFT - 8, top + BAD + 4, "0", "tick", "end")]  # fmt: skip
     for i, (arm, values) in enumerate(bins.items()):
@@ -206,29 +127,17 @@ def _bad(found: Course, across: svg.Scale, top: float) -> list[str]:
     return out
 
 
-def _e_values(found: Course) -> list[tuple[float, float]]:
-    """At each look the stronger evidence against the canary: of errors or of latency."""
-    out = []
-    for at, look in found.looks:
-        given = look.get("e")
-        values = [svg.number(v) for v in given.values()] if isinstance(given, Mapping) else []
-        known = [v for v in values if v is not None]
-        if known:
-            out.append((at, max(known)))
-    return out
-
-
 def _evidence(found: Course, across: svg.Scale, top: float) -> list[str]:
     up = svg.Scale(math.log(LEAST_E), math.log(MOST_E), top + EVIDENCE, top)
     limit = up(math.log(FIRES))
-    values = _e_values(found)
+    values = e_values(found)
     shown = [(across(at), up(math.log(max(value, LEAST_E)))) for at, value in values]
     out = [svg.rect(LEFT, top, svg.WIDTH - RIGHT - LEFT, limit - top, "danger"),
            svg.line(LEFT, limit, svg.WIDTH - RIGHT, limit, "limit"),
            svg.text(LEFT - 8, limit + 4, f"{FIRES:g}", "tick", "end"),
            svg.text(LEFT - 8, up(0.0) + 4, "1", "tick", "end"),
            svg.line(LEFT, up(0.0), svg.WIDTH - RIGHT, up(0.0), "grid"),
-           svg.text(LEFT, top + EVIDENCE + 14,
+           svg.text(LEFT, top - 8,
                     "evidence of errors or slowness (e-value): at 20 the guard rolls back", "tick"),
            svg.path(shown, "line-canary")]  # fmt: skip
     if values and values[-1][1] >= FIRES:
@@ -244,17 +153,14 @@ def _ending(found: Course, across: svg.Scale, top: float, bottom: float) -> list
     words = f"{ENDS[found.ended]} after {found.end:.1f} s"
     css = "good" if good else "bad"
     right = x - LEFT > len(words) * svg.LETTER + 12
+    # The line of a last stage that was short would run through the words.
+    last = across(found.stretches[-1].start)
+    edge = last if x - last < 30 else x
     return [
         svg.line(x, top, x, bottom, f"end-{css}"),
-        svg.text(x - 7 if right else x + 7, top + 18, words, f"label label-{css}",
+        svg.text(edge - 7 if right else x + 7, top + 18, words, f"label halo label-{css}",
                  "end" if right else "start"),
     ]  # fmt: skip
-
-
-def _total(found: Course, arm: str) -> int:
-    totals = [look.get("total") for _, look in found.looks]
-    last = next((t for t in reversed(totals) if isinstance(t, Mapping)), {})
-    return int(svg.number(last.get(arm)) or 0)
 
 
 def _summary(found: Course) -> str:
@@ -266,7 +172,7 @@ def _summary(found: Course) -> str:
 
 def _told(found: Course) -> str:
     last = found.stretches[-1]
-    canary, stable = _total(found, "canary"), _total(found, "stable")
+    canary, stable = total(found, "canary"), total(found, "stable")
     counted = f"{canary:,} requests of the canary and {stable:,} of stable were counted"
     if found.ended == "promoted":
         return f"All stages passed within {found.end:.1f} seconds; {counted}."

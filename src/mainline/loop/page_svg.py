@@ -64,7 +64,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     power = 10.0 ** math.floor(math.log10(span / most))
     step = next(power * k for k in (1, 2, 5, 10) if power * k * most >= span)
     first = math.ceil(low / step - 1e-9)
-    count = int(math.floor(high / step + 1e-9)) - first + 1
+    count = math.floor(high / step + 1e-9) - first + 1
     return [round((first + i) * step, 10) for i in range(max(0, count))]
 
 
@@ -121,7 +121,7 @@ def rows_of(spans: Iterable[tuple[float, float]], gap: float = 6) -> list[int]:
     rows = []
     for start, end in spans:
         row = next((i for i, e in enumerate(ends) if e + gap <= start), len(ends))
-        ends[row:row + 1] = [end]
+        ends[row : row + 1] = [end]
         rows.append(row)
     return rows
 
@@ -138,7 +138,7 @@ def figure(
     """A figure around the SVG `body`: `title` above it, `summary` for those who cannot see it."""
     name = slug(name)
     return (
-        f'<figure class="chart" id="{name}"><figcaption><h4>{html(title)}</h4>{key}</figcaption>'
+        f'<figure class="chart" id="{name}"><figcaption><h3>{html(title)}</h3>{key}</figcaption>'
         f'<div class="scroll" tabindex="0" role="region" aria-label="{html(title)}">'
         f'<svg viewBox="0 0 {WIDTH} {n(height)}" role="img" '
         f'aria-labelledby="{name}-title {name}-summary">'

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mainline.loop import page_svg as svg
 
 LEFT, RIGHT, TOP = 196.0, 14.0, 12.0
-BAR, TRACK = 13.0, 31.0  # a bar, and the bar with its label
+BAR, TRACK = 14.0, 32.0  # a bar, and the bar with its name
 LETTER = 5.7
+Placed = tuple[float, float, Mapping[str, Any]]  # seconds since the start, its seconds, the step
 
 
 def timeline(acts: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]]) -> str:
@@ -19,62 +21,69 @@ def timeline(acts: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any
         return ""
     end = max(start + seconds for start, seconds, _ in placed)
     across = svg.Scale(0, max(end, 1e-3), LEFT, svg.WIDTH - RIGHT)
-    body, y = [], TOP
+    lanes, bars, y = [], [], TOP
     for i, act in enumerate(acts):
         mine = sorted((p for p in placed if p[2].get("act") == act.get("id")), key=lambda p: p[0])
-        tracks = svg.rows_of([_reach(across, p) for p in mine], gap=2)
+        # Steps that follow each other may share a pixel and are still one after the other.
+        tracks = svg.rows_of([_reach(across, p) for p in mine], gap=-2.5)
         height = 12 + TRACK * (max(tracks, default=0) + 1)
-        body.append(svg.rect(0, y, svg.WIDTH, height, f"lane lane-{i % 2}", r=6))
-        body.append(svg.text(12, y + height / 2 + 4, i + 1, "strong"))
-        body.append(svg.text(30, y + height / 2 + 4, _cut(act.get("title"), 27)))
-        following = [_next_start(across, mine, tracks, k) for k in range(len(mine))]
-        for step, track, limit in zip(mine, tracks, following, strict=True):
-            body += _bar(across, step, y + 10 + TRACK * track, limit)
+        lanes.append(svg.rect(0, y, svg.WIDTH, height, f"lane lane-{i % 2}", r=6))
+        lanes += _name(i + 1, act.get("title"), y + height / 2 + 4)
+        for track in range(max(tracks, default=-1) + 1):
+            there = [p for p, t in zip(mine, tracks, strict=True) if t == track]
+            bars += _track(across, there, y + 10 + TRACK * track)
         y += height + 4
     return svg.figure(
         "timeline", "Every command, when it ran and how it ended", _summary(placed, end), y + 22,
-        [*_axis(across, end, y), *body],
+        [*lanes, *_axis(across, end, y), *bars],
         svg.legend([("v-pass", "PASS"), ("v-inconclusive", "INCONCLUSIVE"), ("v-fail", "FAIL"),
                     ("v-error", "ERROR"), ("v-none", "no verdict to give")]),
     )  # fmt: skip
 
 
-def _placed(step: Mapping[str, Any]) -> tuple[float, float, Mapping[str, Any]] | None:
+def _placed(step: Mapping[str, Any]) -> Placed | None:
     at = svg.number(step.get("at"))
     return None if at is None else (at, svg.number(step.get("seconds")) or 0.0, step)
 
 
-def _reach(
-    across: svg.Scale, step: tuple[float, float, Mapping[str, Any]]
-) -> tuple[float, float]:
+def _reach(across: svg.Scale, step: Placed) -> tuple[float, float]:
     start = across(step[0])
     return start, max(start + 3, across(step[0] + step[1]))
 
 
-def _next_start(
-    across: svg.Scale, mine: Sequence[tuple[float, float, Mapping[str, Any]]],
-    tracks: Sequence[int], k: int,
-) -> float:  # fmt: skip
-    """Where the next bar of the same track begins: as far as a label may go."""
-    later = [across(mine[j][0]) for j in range(k + 1, len(mine)) if tracks[j] == tracks[k]]
-    return min(later, default=svg.WIDTH - RIGHT)
+def _name(place: int, title: Any, middle: float) -> list[str]:
+    lines = textwrap.wrap(str(title or ""), 25)[:2] or [""]
+    first = middle - 7.5 * (len(lines) - 1)
+    return [svg.text(12, middle, place, "strong"),
+            *(svg.text(30, first + 15 * i, line) for i, line in enumerate(lines))]  # fmt: skip
 
 
-def _bar(
-    across: svg.Scale, step: tuple[float, float, Mapping[str, Any]], y: float, limit: float
-) -> list[str]:
-    at, seconds, entry = step
-    left, right = _reach(across, step)
+def _track(across: svg.Scale, steps: Sequence[Placed], y: float) -> list[str]:
+    """Bars one after the other, and below them the names that have room, long steps first."""
+    out: list[str] = []
+    taken: list[tuple[float, float]] = []
+    for step in sorted(steps, key=lambda s: -s[1]):
+        left, right = _reach(across, step)
+        out += _bar(left, right, step, y)
+        name = word(step[2].get("command"))
+        start = min(left, svg.WIDTH - RIGHT - len(name) * LETTER)
+        end = start + len(name) * LETTER + 4
+        if name and all(end <= s or e <= start for s, e in taken):
+            out.append(svg.text(start, y + BAR + 11, name, "tiny"))
+            taken.append((start, end))
+    return out
+
+
+def _bar(left: float, right: float, step: Placed, y: float) -> list[str]:
+    _, seconds, entry = step
     verdict = entry.get("verdict")
     told = (f"{entry.get('command', '')} · {entry.get('where') or 'main'} · "
             f"{verdict or 'no verdict'} · {seconds:.1f} s")  # fmt: skip
-    parts = [svg.rect(left, y, right - left, BAR, f"bar {svg.verdict_class(verdict)}", told, r=2)]
-    name = word(entry.get("command"))
-    if left + len(name) * LETTER <= limit - 3:
-        parts.append(svg.text(left, y + BAR + 10, name, "tiny"))
+    css = svg.verdict_class(verdict)
+    parts = [svg.rect(left, y, max(3.0, right - left - 1), BAR, f"bar {css}", told, r=2)]
     if verdict in ("FAIL", "ERROR", "INCONCLUSIVE"):
-        middle = (left + right) / 2
-        parts.append(svg.text(middle, y + BAR - 2.5, svg.MARKS[verdict], "mark", "middle"))
+        parts.append(svg.text((left + right) / 2, y - 2, svg.MARKS[verdict], f"mark {css}",
+                              "middle"))  # fmt: skip
     return parts
 
 
@@ -86,11 +95,6 @@ def word(command: Any) -> str:
     return words[0] if words else ""
 
 
-def _cut(title: Any, most: int) -> str:
-    words = str(title or "")
-    return words if len(words) <= most else words[: most - 1].rstrip() + "…"
-
-
 def _axis(across: svg.Scale, end: float, y: float) -> list[str]:
     out = []
     for tick in svg.ticks(0, end, 9):
@@ -100,7 +104,7 @@ def _axis(across: svg.Scale, end: float, y: float) -> list[str]:
     return out
 
 
-def _summary(placed: Sequence[tuple[float, float, Mapping[str, Any]]], end: float) -> str:
+def _summary(placed: Sequence[Placed], end: float) -> str:
     counts = {v: sum(p[2].get("verdict") == v for p in placed) for v in svg.VERDICTS}
     found = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     return f"{len(placed)} commands within {end:.0f} seconds; verdicts: {found or 'none'}."

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from mainline.loop import page_svg as svg
+from mainline.report import html as house
 from mainline.report.escape import html
 
 LEFT, RIGHT = 52.0, 16.0
@@ -16,8 +17,11 @@ LEVELS = ("quiet", "watch", "alert", "incident")
 Row = Mapping[str, Any]
 
 
-def drift(windows: Sequence[Row]) -> str:
-    """A bar a window: its most drifted column's PSI as a multiple of its threshold."""
+def drift(windows: Sequence[Row], retrained: Any = None) -> str:
+    """A bar a window: its most drifted column's PSI as a multiple of its threshold.
+
+    `retrained` is the month at whose end a new model, with a new reference, took over.
+    """
     dated = [w for w in ((_day(r.get("start")), _day(r.get("end")), r) for r in windows)
              if w[0] and w[1]]  # fmt: skip
     if not dated:
@@ -37,10 +41,11 @@ def drift(windows: Sequence[Row]) -> str:
         if start and end:
             body += _window(across(start.toordinal()), across(end.toordinal()), row, up, named)
     body.append(svg.line(LEFT, up(1), svg.WIDTH - RIGHT, up(1), "limit"))
-    body.append(svg.text(LEFT + 4, up(1) - 5, "threshold", "label label-bad"))
+    body.append(svg.text(LEFT + 4, up(1) - 5, "threshold", "label halo label-bad"))
+    body += _new_model(dated, retrained, across, top)
     key = svg.legend([(f"l-{level}", level) for level in LEVELS] + [("l-none", "no verdict")])
-    return svg.figure("drift", "Drift by week: the most drifted column, in multiples of its "
-                      "threshold", _drift_summary(windows), top + DRIFT + 26, body, key)  # fmt: skip
+    title = "Drift by week: the most drifted column, in multiples of its threshold"
+    return svg.figure("drift", title, _drift_summary(windows), top + DRIFT + 26, body, key)
 
 
 def _day(value: Any) -> date | None:
@@ -82,6 +87,18 @@ def _window(x: float, end: float, row: Row, up: svg.Scale, named: set[str]) -> l
         named.add(column)
         out.append(svg.text(x - 2, up(ratio) + 12, column, "label", "end"))
     return out
+
+
+def _new_model(
+    dated: Sequence[tuple[date | None, date | None, Row]], month: Any, across: svg.Scale,
+    top: float,
+) -> list[str]:  # fmt: skip
+    inside = next((s for s, _, _ in reversed(dated) if s and s.month == month), None)
+    if inside is None:
+        return []
+    x = across((inside.replace(day=1) + timedelta(days=32)).replace(day=1).toordinal())
+    return [svg.line(x, top - 12, x, top + DRIFT, "end-good"),
+            svg.text(x - 7, top - 6, "new model", "label label-good", "end")]  # fmt: skip
 
 
 def _drift_summary(windows: Sequence[Row]) -> str:
@@ -140,7 +157,7 @@ def _series(
             out.append(svg.dot(across(i), up(v), 4.5, f"point-{css}", told))
             below = side != "production"
             out.append(svg.text(across(i), up(v) + (20 if below else -11), f"{v:.0%}",
-                                "label", "middle"))  # fmt: skip
+                                "label halo", "middle"))  # fmt: skip
     return out
 
 
@@ -183,30 +200,22 @@ def table(months: Sequence[Row]) -> str:
         return '<p class="absent">No month of production was watched.</p>'
     head = ("Month", "Drift", "The monitor asks for", "Recall", "without retraining", "Precision",
             "Evidence")  # fmt: skip
-    rows = "".join(_month(m) for m in months)
-    cells = "".join(f'<th scope="col"{_right(i)}>{h}</th>' for i, h in enumerate(head))
-    return (f'<div class="scroll" tabindex="0" role="region" aria-label="Months">'
-            f"<table><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div>")  # fmt: skip
+    return house.table(head, map(_month, months), range(3, 7))
 
 
-def _right(column: int) -> str:
-    return ' class="number"' if column >= 3 else ""
-
-
-def _month(month: Row) -> str:
+def _month(month: Row) -> tuple[str, ...]:
     level, trigger = str(month.get("alerts") or "no verdict"), str(month.get("trigger") or "none")
-    asks = "nothing" if trigger == "none" else html(trigger)
-    why = html(month.get("trigger_reason") or "") if trigger != "none" else ""
-    numbers = [_percent(value(month, "recall", "production")),
-               _percent(value(month, "recall", "without_retraining")),
-               _percent(value(month, "precision", "production")), _evidence(month)]  # fmt: skip
     css = f"l-{level}" if level in LEVELS else "l-none"
+    asks, why = ("nothing", "") if trigger == "none" else (trigger, month.get("trigger_reason"))
     return (
-        f'<tr><th scope="row">{html(month.get("name") or month.get("month") or "?")}</th>'
-        f'<td class="nowrap"><i class="swatch {css}"></i>{html(level)}</td>'
-        f'<td>{asks}{f"<small>{why}</small>" if why else ""}</td>'
-        + "".join(f'<td class="number">{x}</td>' for x in numbers) + "</tr>"
-    )  # fmt: skip
+        f"<b>{html(month.get('name') or month.get('month') or '?')}</b>",
+        f'<span class="nowrap"><i class="swatch {css}"></i>{html(level)}</span>',
+        html(asks) + (f"<small>{html(why)}</small>" if why else ""),
+        _percent(value(month, "recall", "production")),
+        _percent(value(month, "recall", "without_retraining")),
+        _percent(value(month, "precision", "production")),
+        _evidence(month),
+    )
 
 
 def _percent(share: float | None) -> str:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from mainline.report import html as house
+from mainline.report.blocks import Badge, Code, Interval, Paragraph, Report, Section, Table
+from mainline.verdict import Verdict
+
 STAGES = (("shadow", 0, 1.4), ("canary-5", 5, 3.1), ("canary-25", 25, 2.6), ("canary-50", 50, 2.2),
           ("promote", 100, 0.2))  # fmt: skip
 ACTS = (
@@ -15,8 +19,8 @@ ACTS = (
     ("watch", "Months in production", "FAIL", "alert in September, lost quality in October"),
     ("retrain", "The retraining", "PASS", None),
 )
-TEXT = ("One or two sentences that say what this act is about, who proposes what, and what a reader "
-        "should look at in the pictures below.")  # fmt: skip
+TEXT = ("One or two sentences that say what this act is about, who proposes what, and what a "
+        "reader should look at in the pictures below.")  # fmt: skip
 PROOF = (("data pull", None, 1.1), ("pipeline", "PASS", 6.8), ("compare", "PASS", 3.4),
          ("report", None, 0.9), ("gate", "PASS", 0.4))  # fmt: skip
 RELEASE = (("register --push", None, 0.8), ("build card-fraud@v1.1.0", None, 3.2),
@@ -33,7 +37,7 @@ def story() -> dict[str, Any]:
                  for i, t, o, e in ACTS],
         "steps": steps(),
         "reports": [report("first-release", "First release: no base yet", "PASS"),
-                    report("good-change", "Pull request 1: Count the signs of a stolen card", "PASS"),
+                    report("good-change", "Pull request 1: Count the signs of fraud", "PASS"),
                     report("bad-change", "Pull request 2: Drop the velocity columns", "FAIL")],
         "rollouts": [
             {"act": "first-release", "version": "card-fraud@v1.0.0", "outcome": "first",
@@ -42,7 +46,9 @@ def story() -> dict[str, Any]:
             {"act": "good-change", "version": "card-fraud@v1.1.0", "outcome": "promoted",
              "history": promoted(), "client": {"sent": 9_214, "lost": 0, "wrong": 0}},
             {"act": "broken-release", "version": "card-fraud@v1.2.0", "outcome": "rolled back",
-             "history": broken(), "client": {"sent": 2_310, "lost": 0, "wrong": 0}},
+             "history": broken(),
+             "client": "FAIL rollout-canary-5\nPASS rollout-traffic: 2310 requests sent, 0 lost, "
+                       "0 failed, 0 of 2290 compared answers wrong"},
         ],
         "months": months(), "windows": windows(),
         "retrain": {"branch": "retrain/card-fraud", "title": "Retrain card-fraud: quality fell",
@@ -53,9 +59,19 @@ def story() -> dict[str, Any]:
 
 def report(act: str, title: str, verdict: str) -> dict[str, Any]:
     """One report; its body stands for what mainline.report.html renders."""
-    body = (f"<h3>card-fraud: {verdict}</h3><p>Average precision is 0.71, it was 0.69.</p><table>"
-            "<thead><tr><th>metric</th><th>base</th><th>candidate</th></tr></thead><tbody><tr><td>"
-            "recall</td><td>0.77</td><td>0.79</td></tr></tbody></table>")  # fmt: skip
+    found = Verdict(verdict)
+    rows = tuple(
+        ((name,), (Badge(found),), (Interval(value, value - 0.012, value + 0.013, 0.03),))
+        for name, value in (("average precision", 0.017), ("recall", 0.009), ("brier", -0.001))
+    )
+    body = house.render(
+        Report("card-fraud", found, ("The candidate is compared with ", Code("v1.0.0"), "."), (
+            Section("Compared with production", (
+                Table(("metric", "verdict", "difference"), rows),
+                Paragraph(("7,500 rows of customers that neither model has seen.",)),
+            )),
+        ))
+    )  # fmt: skip
     return {"act": act, "title": title, "verdict": verdict, "html": body}
 
 
@@ -101,8 +117,17 @@ def look(t: float, stage: str, weight: float, dice: random.Random, **more: Any) 
             "slow": {"stable": 0, "canary": slow}, "p50": {"stable": 2.0, "canary": None},
             "p99": {"stable": 9.0, "canary": None}, "diverted": 0,
             "e": {"errors": more.get("e", 1.0), "latency": 0.4},
-            "total": {"canary": 40, "stable": n}, "answers": {"compared": 40, "wrong": 0,
-                                                              "pairs": 40}}  # fmt: skip
+            "answers": {"compared": 40, "wrong": 0, "pairs": 40}}  # fmt: skip
+
+
+def summed(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`events` with the totals of all looks so far, as the guard records them."""
+    total = {"stable": 0, "canary": 0}
+    for event in events:
+        for arm, count in event.get("n", {}).items():
+            total[arm] += count
+            event["total"] = dict(total)
+    return events
 
 
 def promoted() -> list[dict[str, Any]]:
@@ -121,7 +146,7 @@ def promoted() -> list[dict[str, Any]]:
         out.append({"t": t - 0.05, "event": "verdict", "stage": name, "verdict": "PASS"})
     out.append({"t": t, "event": "promoted", "stage": "promote", "weight": 0, "reason": ""})
     out.append({"t": t + 0.1, "event": "tidied", "stage": "promote", "weight": 0, "reason": ""})
-    return out
+    return summed(out)
 
 
 def broken() -> list[dict[str, Any]]:
@@ -140,7 +165,7 @@ def broken() -> list[dict[str, Any]]:
          "reason": "52 of 61 canary and 0 of 1189 stable requests took more than 250 ms: evidence "
                    "e = 54.8 against the canary, limit 20"},
     ]  # fmt: skip
-    return out
+    return summed(out)
 
 
 def months() -> list[dict[str, Any]]:
@@ -152,7 +177,7 @@ def months() -> list[dict[str, Any]]:
             12: ("December", "watch", "none", 0.83, 0.47)}  # fmt: skip
     return [
         {"month": m, "name": name, "alerts": level, "trigger": trigger,
-         "trigger_reason": "" if trigger == "none" else "missed: 61 of 118 (52%), bound 34%, e 341.2",
+         "trigger_reason": "" if trigger == "none" else "missed: 61 of 118, bound 34%, e 341.2",
          "recall": {"production": now, "without_retraining": old},
          "precision": {"production": 0.58, "without_retraining": 0.49},
          "evalue": {9: 3.1, 10: 341.2}.get(m)}

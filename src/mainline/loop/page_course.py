@@ -1,0 +1,122 @@
+"""What the record of a rollout (history.jsonl) tells, before it is drawn."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mainline.loop.page_svg import number
+
+ENDS = {"promoted": "promoted", "rolled-back": "rolled back", "aborted": "aborted"}
+CLIENT = re.compile(
+    r"(?P<sent>\d+) requests sent, (?P<lost>\d+) lost, \d+ failed, (?P<wrong>\d+) of"
+)
+Event = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """One stage: its seconds since the start, and its weight in per cent."""
+
+    name: str
+    start: float
+    end: float
+    weight: float
+
+    @property
+    def label(self) -> str:
+        """What is written over it."""
+        return f"{self.weight:g}%" if self.weight else self.name
+
+
+@dataclass(frozen=True)
+class Course:
+    """A rollout, its times in seconds since it began."""
+
+    stretches: tuple[Stretch, ...]
+    looks: tuple[tuple[float, Event], ...]
+    end: float
+    ended: str | None  # promoted, rolled-back, aborted, or None where it broke off
+    reason: str
+
+
+def course(history: Any, version: str) -> Course | None:
+    """What `history` (history.jsonl) tells of the last rollout of `version`; None of no canary."""
+    lines = history if isinstance(history, list) else []
+    events = [e for e in lines if isinstance(e, Mapping) and number(e.get("t")) is not None]
+    events = _of_version(events, version)
+    if not any(e.get("event") == "stage" for e in events):
+        return None
+    zero = float(events[0]["t"])
+    looks = tuple((float(e["t"]) - zero, e) for e in events if e.get("event") == "look")
+    ending = next((e for e in events if e.get("event") in ENDS), None)
+    last = float((ending or events[-1])["t"]) - zero
+    return Course(
+        _stretches(events, zero, last), looks, last,
+        str(ending["event"]) if ending else None, str((ending or {}).get("reason") or ""),
+    )  # fmt: skip
+
+
+def _of_version(events: list[Event], version: str) -> list[Event]:
+    begun = [i for i, e in enumerate(events) if e.get("event") in ("started", "first")]
+    named = [i for i in begun if version and str(events[i].get("version", "")).endswith(version)]
+    if not begun:
+        return events
+    first = (named or begun)[-1]
+    return events[first : next((i for i in begun if i > first), len(events))]
+
+
+def _stretches(events: Sequence[Event], zero: float, last: float) -> tuple[Stretch, ...]:
+    entered = [e for e in events if e.get("event") == "stage"]
+    out = []
+    for i, event in enumerate(entered):
+        start = float(event["t"]) - zero
+        end = float(entered[i + 1]["t"]) - zero if i + 1 < len(entered) else last
+        name = str(event.get("stage") or "?")
+        out.append(Stretch(name, start, end, number(event.get("weight")) or 0.0))
+    return tuple(out)
+
+
+def client(found: Any) -> dict[str, int]:
+    """What the replaying client counted (`sent`, `lost`, `wrong`), as far as it is known.
+
+    `found` is these numbers, or what `rollout rehearse` printed, which has a sentence with them.
+    """
+    given = found if isinstance(found, Mapping) else {}
+    if isinstance(found, str) and (said := CLIENT.search(found)):
+        given = {k: int(v) for k, v in said.groupdict().items()}
+    numbers = {k: number(given.get(k)) for k in ("sent", "lost", "wrong")}
+    return {k: int(v) for k, v in numbers.items() if v is not None}
+
+
+def count(look: Event, name: str, arm: str) -> float:
+    """`look[name][arm]` (n, errors or slow of stable or canary); 0 where it is not known."""
+    counts = look.get(name)
+    return (number(counts.get(arm)) or 0.0) if isinstance(counts, Mapping) else 0.0
+
+
+def total(found: Course, arm: str) -> int:
+    """All requests of an arm that were counted, mirrored ones too."""
+    totals = [look.get("total") for _, look in found.looks]
+    last = next((t for t in reversed(totals) if isinstance(t, Mapping)), {})
+    return int(number(last.get(arm)) or 0)
+
+
+def e_values(found: Course) -> list[tuple[float, float]]:
+    """At each look the stronger evidence against the canary: of errors or of latency."""
+    out = []
+    for at, look in found.looks:
+        given = look.get("e")
+        values = [number(v) for v in given.values()] if isinstance(given, Mapping) else []
+        known = [v for v in values if v is not None]
+        if known:
+            out.append((at, max(known)))
+    return out
+
+
+def any_bad(found: Course) -> bool:
+    """Whether any request of any arm failed or was slow."""
+    return any(count(look, name, arm) for _, look in found.looks
+               for name in ("errors", "slow") for arm in ("stable", "canary"))  # fmt: skip
