@@ -1,4 +1,4 @@
-"""YAML that a person edits, read into frozen models; every complaint names file, line and remedy."""
+"""YAML that a person edits, read into frozen models; a complaint names file, line and remedy."""
 
 from __future__ import annotations
 
@@ -99,7 +99,9 @@ def _duplicates(node: yaml.Node) -> Iterator[tuple[str, int]]:
 def _explain(
     error: ValidationError, name: str, lines: dict[Key, int], model: type[BaseModel]
 ) -> SettingsError:
-    first = error.errors(include_url=False)[0]
+    # A mistyped key is also a missing one; the mistake is what the reader wants to hear of.
+    found = error.errors(include_url=False)
+    first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
     location: Key = tuple(first["loc"])
     known = next((location[:n] for n in range(len(location), -1, -1) if location[:n] in lines), ())
     where = f"{name}:{lines.get(known, 1)}"

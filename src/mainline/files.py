@@ -99,9 +99,7 @@ def visible_files(folder: Path) -> list[Path]:
         f
         for f in folder.rglob("*")
         if f.is_file()
-        and not any(
-            p.startswith(".") or p == "__pycache__" for p in f.relative_to(folder).parts
-        )
+        and not any(p.startswith(".") or p == "__pycache__" for p in f.relative_to(folder).parts)
     ]
 
 

@@ -10,7 +10,13 @@ from mainline.files import digest_files, digest_json, visible_files
 from mainline.settings import Settings
 
 # What decides which model comes out of a table: the dependencies of the stage `train` in dvc.yaml.
-MAKING = ("src/project", "src/mainline/data", "src/mainline/train", "schema.yaml", "requirements.txt")
+MAKING = (
+    "src/project",
+    "src/mainline/data",
+    "src/mainline/train",
+    "schema.yaml",
+    "requirements.txt",
+)
 SECTIONS = ("model", "split", "features", "train")
 # Where a commit may have changed the model, the data among it.
 TRAINING = (*MAKING, "params.yaml", "data.dvc", "dvc.yaml")

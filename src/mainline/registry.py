@@ -1,7 +1,7 @@
 """The registry that Git is: versions and stages, read from annotated tags (GTO's grammar).
 
-    <model>@v1.2.3      a version            card-fraud@v1.2.3
-    <model>#<stage>#<n> the n-th assignment  card-fraud#prod#4   (the version on the same commit)
+<model>@v1.2.3      a version            card-fraud@v1.2.3
+<model>#<stage>#<n> the n-th assignment  card-fraud#prod#4   (the version on the same commit)
 """
 
 from __future__ import annotations

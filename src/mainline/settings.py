@@ -86,7 +86,7 @@ class Train(Section):
     """
 
     estimator: str
-    args: dict[str, Any] = {}
+    args: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0
     trusted: tuple[str, ...] = ()
     window_days: float | None = Field(None, gt=0)
@@ -123,7 +123,7 @@ class Gate(Section):
 
     metric: str
     delta: float = Field(gt=0)
-    guardrails: dict[str, float] = {}
+    guardrails: dict[str, float] = Field(default_factory=dict)
     require_improvement: bool = False
     allow_skipped: tuple[str, ...] = ()
 

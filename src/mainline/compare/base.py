@@ -22,7 +22,7 @@ import pandas as pd
 from mainline import environment, registry
 from mainline.errors import NotMeasured
 from mainline.evaluate import predictions
-from mainline.files import digest_tree
+from mainline.files import digest_tree, write_text
 from mainline.git import git, head, resolve, worktree
 from mainline.settings import Settings
 from mainline.train.bundle import read_meta
@@ -116,10 +116,10 @@ def score(root: Path, base: Base, rows: Path) -> BaseResult:
 def lend_cache(root: Path, tree: Path) -> None:
     """Let the worktree use this clone's DVC cache and private remotes."""
     local = root / ".dvc" / "config.local"
-    if local.exists():
-        shutil.copy(local, tree / ".dvc" / "config.local")
-    with (tree / ".dvc" / "config.local").open("a", encoding="utf-8") as config:
-        config.write(f"\n[cache]\n    dir = {root / '.dvc' / 'cache'}\n")
+    own = local.read_text("utf-8") if local.exists() else ""
+    if "[cache]" not in own:  # else this clone's cache is elsewhere itself
+        own += '\n[cache]\n    dir = "{}"\n'.format(root / ".dvc" / "cache")
+    write_text(tree / ".dvc" / "config.local", own)
 
 
 def _fetch_model(tree: Path, python: Path, base: Base) -> bool:
@@ -139,7 +139,7 @@ def _fetch_model(tree: Path, python: Path, base: Base) -> bool:
 
 
 def run_in(tree: Path, python: Path, *arguments: str) -> None:
-    """Run `mainline ARGUMENTS` with the code of `tree`; NotMeasured with what it said when it fails."""
+    """Run `mainline ARGUMENTS` with the code of `tree`; NotMeasured says why it failed."""
     done = subprocess.run(
         [str(python), "-m", "mainline", *arguments], cwd=tree, env=_environment(tree, python),
         capture_output=True, text=True, check=False,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from mainline import inputs, settings
 from mainline.compare import base as bases
 from mainline.compare import policy
@@ -52,7 +53,7 @@ def run(root: Path, asked: str = "auto") -> StepVerdict:
         gate = policy.gate_of(old, options)
         given = {
             "code": inputs.code_digest(root), "data": table.data_digest(root),
-            "split": split_digest(options), "model": digest_tree(root / "models"),
+            "split": split_digest(options, rules), "model": digest_tree(root / "models"),
             "policy": inputs.policy_digest(root, gate.model_dump(mode="json"), options.split.salt),
         }  # fmt: skip
         document: dict[str, Any] = {
@@ -113,7 +114,7 @@ def _against_base(
             frame[part == "test"].to_parquet(temporary, index=False)
         result = bases.score(root, base, rows)
     given["base"] = document["base"]["digest"] = result.digest
-    checks = _fit_together(result, base, options, candidate)
+    checks = _fit_together(result, base, split_digest(options, rules), candidate)
     pair, joined = _pair(candidate, result.found, options.model.task)
     checks.append(_same_rows(candidate, result.found, len(joined)))
     if pair.same:
@@ -135,15 +136,16 @@ def _unchanged(reason: str, n: int) -> Check:
 
 def _no_difference(pair: Pair, name: str) -> Difference:
     found = differences(pair, [name], replicates=2)[0]
-    return Difference(name, found.base, found.candidate, 0.0, 0.0, 0.0, 0.0, found.n, found.positives)
+    return Difference(
+        name, found.base, found.candidate, 0.0, 0.0, 0.0, 0.0, found.n, found.positives
+    )
 
 
 def _fit_together(
-    result: bases.BaseResult, base: bases.Base, options: Settings,
-    candidate: predictions.Predictions,
-) -> list[Check]:  # fmt: skip
+    result: bases.BaseResult, base: bases.Base, split: str, candidate: predictions.Predictions
+) -> list[Check]:
     checks = []
-    if result.meta["digests"]["split"] != split_digest(options):
+    if result.meta["digests"]["split"] != split:
         checks.append(Check(
             "same split", Verdict.INCONCLUSIVE,
             "The base was split otherwise, so it may have trained on these test rows",
@@ -188,7 +190,9 @@ def _pair(
     groups = None
     if entity.notna().all() and entity.duplicated().any():
         groups = pd.factorize(entity)[0]
-    return Pair(task, new.y, past.scores, past.decisions, new.scores, new.decisions, groups), new.frame
+    return Pair(
+        task, new.y, past.scores, past.decisions, new.scores, new.decisions, groups
+    ), new.frame
 
 
 def _only(frame: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
@@ -220,9 +224,7 @@ def judge(
     return checks
 
 
-def _check(
-    found: Difference, verdict: Verdict, limit: float, scope: str, kind: str = ""
-) -> Check:
+def _check(found: Difference, verdict: Verdict, limit: float, scope: str, kind: str = "") -> Check:
     better = "better" if found.gain >= 0 else "worse"
     reason = (
         f"{kind}{found.name} {found.base:.4f} -> {found.candidate:.4f}: {abs(found.gain):.4f} "
@@ -254,7 +256,9 @@ def _by_age(
 
 
 def _weight(pair: Pair) -> int:
-    return len(pair.y) if pair.positives is None else min(pair.positives, len(pair.y) - pair.positives)
+    return (
+        len(pair.y) if pair.positives is None else min(pair.positives, len(pair.y) - pair.positives)
+    )
 
 
 def _by_slice(
@@ -265,7 +269,9 @@ def _by_slice(
     ids = table.row_ids(frame, rules)
     found: list[tuple[str, Difference]] = []
     for column in options.evaluate.slices:
-        values = pd.Series(bundle.class_names(frame[column]).fillna("(missing)").to_numpy(), index=ids)
+        values = pd.Series(
+            bundle.class_names(frame[column]).fillna("(missing)").to_numpy(), index=ids
+        )
         values = values.reindex(joined["row_id"])
         for name in values.value_counts().index[: evaluate.MOST_SLICES]:
             rows = pair.rows((values == name).to_numpy())
@@ -280,8 +286,8 @@ def _by_slice(
         if worse:
             checks.append(_check(difference, verdict, wide, name, "slice "))
     if found and not checks:
-        checks.append(Check("slices", Verdict.PASS,
-                            f"None of {len(found)} slices lost more than {wide:g}", n=len(found)))  # fmt: skip
+        reason = f"None of {len(found)} slices lost more than {wide:g}"
+        checks.append(Check("slices", Verdict.PASS, reason, n=len(found)))
     return checks
 
 
@@ -302,8 +308,8 @@ def _against_baselines(
     try:
         scored = bases.baselines(typed[learn], rows.y[learn], typed[held], options.model.task)
     except (ValueError, MainlineError) as error:
-        return [Check("baselines", Verdict.INCONCLUSIVE,
-                      f"The baselines could not be fitted: {str(error).splitlines()[0]}")]  # fmt: skip
+        reason = f"The baselines could not be fitted: {str(error).splitlines()[0]}"
+        return [Check("baselines", Verdict.INCONCLUSIVE, reason)]
     for name, scores in scored.items():
         aligned = scores[order]
         decided = bundle.decide(aligned, options.model.task, 0.5)

@@ -71,6 +71,7 @@ def delong(y: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[float, float, f
 
     DeLong, DeLong and Clarke-Pearson 1988, with mid-ranks in O(n log n) as in Sun and Xu 2014.
     """
+
     def ranks(s: np.ndarray) -> np.ndarray:
         return pd.Series(s).rank().to_numpy()
 

@@ -33,7 +33,9 @@ def gate_of(base: Settings | None, own: Settings) -> Gate:
 def check(root: Path, commit: str | None, base: Settings | None, own: Settings) -> Check:
     """PASS where limits, salt and guarded files are those of the base, else INCONCLUSIVE."""
     if commit is None or base is None:
-        return Check("policy", Verdict.PASS, "There is no base yet, so the policy is the candidate's")
+        return Check(
+            "policy", Verdict.PASS, "There is no base yet, so the policy is the candidate's"
+        )
     changed = [
         f"gate.{name}: {getattr(base.gate, name)!r} -> {getattr(own.gate, name)!r}"
         for name in Gate.model_fields
@@ -48,7 +50,9 @@ def check(root: Path, commit: str | None, base: Settings | None, own: Settings) 
     names = git(root, "diff", "--name-only", commit, "HEAD", "--", *GUARDED, check=False)
     changed += names.splitlines()
     if not changed:
-        return Check("policy", Verdict.PASS, "Limits, split and guarded files are those of the base")
+        return Check(
+            "policy", Verdict.PASS, "Limits, split and guarded files are those of the base"
+        )
     return Check(
         "policy", Verdict.INCONCLUSIVE,
         f"Changed, so a person decides: {'; '.join(changed)}. The base's limits were used",

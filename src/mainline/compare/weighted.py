@@ -59,8 +59,10 @@ def _calibration(y: np.ndarray, p: np.ndarray, bins: int = 10) -> Weighted:
 
 
 def _own_log_loss(y: np.ndarray, s: np.ndarray) -> np.ndarray:
-    own = s[np.arange(len(y)), y.astype(int)] if s.shape[1] > 1 else np.where(
-        y == 1, s[:, 0], 1 - s[:, 0]
+    own = (
+        s[np.arange(len(y)), y.astype(int)]
+        if s.shape[1] > 1
+        else np.where(y == 1, s[:, 0], 1 - s[:, 0])
     )
     return -np.log(np.clip(own, 1e-15, 1))
 

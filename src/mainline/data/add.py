@@ -1,4 +1,4 @@
-"""`mainline data add`, `mainline labels add`: checked before anything is written, then versioned."""
+"""`mainline data add`, `mainline labels add`: checked before it is written, then versioned."""
 
 from __future__ import annotations
 
@@ -102,7 +102,9 @@ def _write(root: Path, folder: str, frames: dict[str, pd.DataFrame]) -> None:
     paths = {root / "data" / folder / f"{name}.parquet": f for name, f in frames.items()}
     taken = next((p for p in paths if p.exists()), None)
     if taken is not None:
-        raise DataError(f"data/{folder}/{taken.name} is there already", "Give the file another name")
+        raise DataError(
+            f"data/{folder}/{taken.name} is there already", "Give the file another name"
+        )
     try:
         for path, frame in paths.items():
             with replacing(path) as temporary:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pandera.pandas as pa
 
-from mainline.data.schema import Column, Schema
+from mainline.data.schema import ROW_ID, Column, Schema
 from mainline.data.table import Problem, as_text, row_ids
 from mainline.verdict import Check, Verdict
 
@@ -45,7 +45,9 @@ def check_frame(
     """
     checks = [_gone(c, schema) for c in schema.columns if c.name not in raw]
     checks += [_extra(n) for n in raw.columns if n not in schema.by_name]
-    ids = row_ids(frame, schema).fillna("?")
+    # Where the id column itself is gone the rows are named by their numbers.
+    named = (schema.row_id or ROW_ID) in frame
+    ids = row_ids(frame, schema).fillna("?") if named else pd.Series(raw.index, raw.index)
     for problem in problems:
         values = raw[problem.column].iloc[list(problem.rows)]
         checks.append(_failed(problem.column, problem.rule, values, ids, schema))
@@ -54,10 +56,9 @@ def check_frame(
                for c in _missing_and_soft(frame[column.name], column, schema)]  # fmt: skip
     complained = {c.scope for c in checks if c.verdict is not Verdict.PASS}
     fine = [c.name for c in schema.columns if c.name in frame and c.name not in complained]
-    checks.append(
-        Check("schema", Verdict.PASS, f"{len(fine)} of {len(schema.columns)} columns keep their contract",
-              value=len(fine), limit=len(schema.columns), n=len(frame), unit="columns")
-    )  # fmt: skip
+    reason = f"{len(fine)} of {len(schema.columns)} columns keep their contract"
+    checks.append(Check("schema", Verdict.PASS, reason, value=len(fine),
+                        limit=len(schema.columns), n=len(frame), unit="columns"))  # fmt: skip
     return checks
 
 
@@ -102,7 +103,7 @@ def _gone(column: Column, schema: Schema) -> Check:
 def _extra(name: str) -> Check:
     return Check(
         f"{name}: known", Verdict.FAIL,
-        f"The column {name!r} is not in schema.yaml; add it there (role drop keeps it from the model)",
+        f"The column {name!r} is not in schema.yaml; add it there (with role drop it stays unused)",
         scope=str(name),
     )  # fmt: skip
 
@@ -125,7 +126,7 @@ def _missing_and_soft(series: pd.Series, column: Column, schema: Schema) -> list
     if soft.any():
         checks.append(Check(
             f"{column.name}: soft limit", Verdict.PASS,
-            f"{int(soft.sum())} values of {column.name!r} are beyond the soft limit (shown, not blocking)",
+            f"{int(soft.sum())} values of {column.name!r} are beyond the soft limit (not blocking)",
             value=int(soft.sum()), n=len(series), unit="rows", scope=column.name,
         ))  # fmt: skip
     return checks
@@ -142,7 +143,7 @@ def check_target(frame: pd.DataFrame, schema: Schema, task: str, positive: Any) 
     if len(counts) < 2:
         return [Check(
             name, Verdict.FAIL,
-            f"The target {schema.target!r} is constant: every labelled row is {_show(counts.index[0])!r}",
+            f"The target {schema.target!r} is constant: all labels are {_show(counts.index[0])!r}",
             value=1, limit=2, n=len(target), unit="classes", scope=schema.target,
         )]  # fmt: skip
     if task == "regression":

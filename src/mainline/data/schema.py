@@ -13,7 +13,6 @@ from mainline.config import Section, load_yaml
 from mainline.errors import SettingsError
 from mainline.settings import Settings
 
-
 ROW_ID = "row_id"
 
 
@@ -40,11 +39,13 @@ class Column(Section):
     @field_validator("categories", mode="before")
     @classmethod
     def _strings(cls, value: Any) -> Any:
-        # YAML reads `no`, `1` and `2024-01-01` as other things than text; values are compared as text.
+        # YAML reads `no`, `1` and `2024-01-01` as other things; values are compared as text.
         if isinstance(value, (list, tuple)):
             for item in value:
                 if isinstance(item, bool):
-                    raise ValueError(f"quote the category {str(item).lower()!r}: YAML reads it as a bool")
+                    raise ValueError(
+                        f"quote the category {str(item).lower()!r}: YAML reads it as a bool"
+                    )
             return tuple(str(item) for item in value)
         return value
 
@@ -82,7 +83,12 @@ class Schema(Section):
         twice = {n for n in names if names.count(n) > 1}
         if twice:
             raise ValueError(f"column {sorted(twice)[0]!r} stands twice")
-        for key, role in (("row_id", "id"), ("entity", "entity"), ("time", "time"), ("target", "target")):
+        for key, role in (
+            ("row_id", "id"),
+            ("entity", "entity"),
+            ("time", "time"),
+            ("target", "target"),
+        ):
             name = getattr(self, key)
             if name is None:
                 continue
@@ -90,7 +96,9 @@ class Schema(Section):
                 raise ValueError(f"{key}: no column {name!r}; known are {', '.join(names)}")
             found = next(c for c in self.columns if c.name == name)
             if found.role != role:
-                raise ValueError(f"{key}: column {name!r} has the role {found.role!r}, not {role!r}")
+                raise ValueError(
+                    f"{key}: column {name!r} has the role {found.role!r}, not {role!r}"
+                )
         if self.known_at is not None and self.known_at not in names:
             raise ValueError(f"known_at: no column {self.known_at!r}")
         if not any(c.role == "feature" for c in self.columns):
@@ -126,8 +134,9 @@ def check_agreement(settings: Settings, schema: Schema) -> None:
             "Name one target in both",
         )
     split = settings.split
-    needs = {"entity": split.key or schema.entity, "block": split.key or schema.time,
-             "time": split.key or schema.time, "row": schema.row_id or ROW_ID}[split.kind]  # fmt: skip
+    by_time = split.key or schema.time
+    needs = {"entity": split.key or schema.entity, "block": by_time, "time": by_time,
+             "row": schema.row_id or ROW_ID}[split.kind]  # fmt: skip
     if needs is None or (needs not in schema.by_name and needs != ROW_ID):
         raise SettingsError(
             f"params.yaml: the split by {split.kind} needs a column and finds {needs!r}",

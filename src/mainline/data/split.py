@@ -1,4 +1,4 @@
-"""The split into train, tune and test: by a salted hash, so that new rows never reshuffle old ones."""
+"""The split into train, tune and test: a salted hash, so that new rows never reshuffle old ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mainline.data.schema import ROW_ID, Schema
-from mainline.data.table import as_text, row_ids
+from mainline.data.table import as_text, identifying, row_ids
 from mainline.errors import DataError
 from mainline.files import digest_json
 from mainline.settings import Settings, Split
@@ -50,7 +50,9 @@ def assign(frame: pd.DataFrame, settings: Settings, schema: Schema) -> pd.Series
 def split_keys(frame: pd.DataFrame, split: Split, schema: Schema) -> pd.Series:
     """The text that is hashed for each row. A missing key is a DataError."""
     if split.kind == "row":
-        return row_ids(frame, schema)
+        ids = row_ids(frame, schema)
+        # Rows that are equal but for their label belong together, or a test row has been seen.
+        return ids if schema.row_id else ids.str.rpartition("-")[0]
     name = split.key or (schema.entity if split.kind == "entity" else schema.time) or ROW_ID
     if frame[name].isna().any():
         raise DataError(
@@ -73,6 +75,12 @@ def _by_time(frame: pd.DataFrame, split: Split, schema: Schema) -> np.ndarray:
     return np.select([rank < old, rank < 1 - split.test], ["train", "tune"], "test")
 
 
-def split_digest(settings: Settings) -> str:
-    """The digest of the split settings: two sides of a comparison must have the same."""
-    return digest_json(settings.split.model_dump(mode="json"))
+def split_digest(settings: Settings, schema: Schema) -> str:
+    """The digest of what divides the rows: two sides of a comparison must have the same.
+
+    That is the split settings and, where rows are named by their values, the columns so used.
+    """
+    document = settings.split.model_dump(mode="json")
+    if schema.row_id is None and settings.split.kind in ("row", "time"):
+        document["columns"] = sorted(c.name for c in identifying(schema))
+    return digest_json(document)

@@ -93,8 +93,10 @@ def read_rows(root: Path) -> pd.DataFrame:
     """
     files = row_files(root)
     if not files:
-        remedy = "Run `./mainline pull`" if (root / "data.dvc").exists() else (
-            "Add rows with `./mainline data add FILE`"
+        remedy = (
+            "Run `./mainline data pull`"
+            if (root / "data.dvc").exists()
+            else ("Add rows with `./mainline data add FILE`")
         )
         raise DataError("There are no rows under data/", remedy)
     return pd.concat([read_file(f) for f in files], ignore_index=True)
@@ -157,7 +159,11 @@ def coerce(raw: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame, list[Proble
 
 def coerce_column(series: pd.Series, column: Column) -> pd.Series:
     """One column with the dtype of its schema type; what does not fit becomes missing."""
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        series = series.astype(object)
     if column.type in ("number", "integer"):
+        if series.dtype.kind in "mM":  # a time is no number, though pandas would make it one
+            return pd.Series(np.nan, index=series.index)
         if series.dtype == object or isinstance(series.dtype, pd.StringDtype):
             series = series.map(lambda v: v.strip() if isinstance(v, str) else v)
         numbers = pd.to_numeric(series, errors="coerce").astype("float64")
@@ -175,12 +181,15 @@ def coerce_column(series: pd.Series, column: Column) -> pd.Series:
 
 def as_text(series: pd.Series) -> pd.Series:
     """Objects that are `str` or None; whole floats lose their `.0` (a CSV and a Parquet agree)."""
-    if pd.api.types.is_float_dtype(series.dtype):
-        whole = series.dropna()
-        if (whole == np.floor(whole)).all():
-            series = series.astype("Int64")
     text = series.astype(object)
-    return text.where(series.notna(), None).map(lambda v: None if v is None else str(v)).astype(object)
+    return text.where(series.notna(), None).map(_text).astype(object)
+
+
+def _text(value: Any) -> str | None:
+    # Value by value: the service sees one row where training saw the whole column.
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return None if value is None else str(value)
 
 
 def _truth(value: Any) -> str | None:
@@ -199,10 +208,18 @@ def _datetimes(series: pd.Series) -> pd.Series:
     return times.astype("datetime64[ns]")
 
 
+def identifying(schema: Schema) -> list[Column]:
+    """The columns that name a row where schema.yaml names no id."""
+    return [c for c in schema.columns
+            if c.role not in ("target", "drop") and c.available == "at_prediction"]  # fmt: skip
+
+
 def content_ids(frame: pd.DataFrame, schema: Schema) -> pd.Series:
-    """A name for each row from its values, never from its label; equal rows are numbered."""
-    own = [c.name for c in schema.columns
-           if c.name in frame and c.role != "target" and c.available == "at_prediction"]  # fmt: skip
+    """A name for each row from its values, never from its label; equal rows are numbered.
+
+    Dropped columns are left out too: one of them may repeat the label.
+    """
+    own = [c.name for c in identifying(schema) if c.name in frame]
     numbers = pd.util.hash_pandas_object(frame[own], index=False)
     nth = numbers.groupby(numbers).cumcount()
     return (numbers.map("{:016x}".format) + "-" + nth.astype(str)).astype(object)
@@ -246,7 +263,9 @@ def join_labels(frame: pd.DataFrame, labels: pd.DataFrame, schema: Schema) -> pd
     """Put later `labels` into the target of `frame`, and their times into `known_at`."""
     column = schema.by_name[schema.target]
     if schema.target not in frame:
-        frame = frame.assign(**{schema.target: coerce_column(pd.Series(None, frame.index, object), column)})
+        frame = frame.assign(
+            **{schema.target: coerce_column(pd.Series(None, frame.index, object), column)}
+        )
     if labels.empty:
         return frame
     found = labels.set_index("row_id").reindex(row_ids(frame, schema))

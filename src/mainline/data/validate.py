@@ -25,7 +25,7 @@ def run(root: Path) -> StepVerdict:
         given = {
             "code": inputs.code_digest(root),
             "data": table.data_digest(root),
-            "split": split_digest(options),
+            "split": split_digest(options, contract_),
             "policy": inputs.policy_digest(
                 root, options.gate.model_dump(mode="json"), options.split.salt
             ),

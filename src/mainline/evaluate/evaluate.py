@@ -45,12 +45,12 @@ def run(root: Path) -> StepVerdict:
         metrics = {p: measure(model.task, names, q.y, q.scores, q.decisions)
                    for p, q in (("tune", found.of("tune")), ("test", test))}  # fmt: skip
         sliced = slices(frame, part, found, options, rules)
-        write_json(root / "reports" / "metrics.json",
-                   plain({**metrics, "slices": sliced, "rows": _rows(test, model.task)}))  # fmt: skip
+        document = {**metrics, "slices": sliced, "rows": _rows(test, model.task)}
+        write_json(root / "reports" / "metrics.json", plain(document))
         plot(root, model, test)
         done = StepVerdict("evaluate", judge(test, metrics["test"], model.task), {
             "code": inputs.code_digest(root), "data": table.data_digest(root),
-            "split": split_digest(options), "model": model.digest,
+            "split": split_digest(options, rules), "model": model.digest,
         })  # fmt: skip
         done.write(root)
         return done
@@ -105,9 +105,7 @@ def slices(
     return out
 
 
-def judge(
-    test: predictions.Predictions, metrics: dict[str, float], task: str
-) -> tuple[Check, ...]:
+def judge(test: predictions.Predictions, metrics: dict[str, float], task: str) -> tuple[Check, ...]:
     """The metrics as checks, and two that a broken model fails: constant, or worse than chance."""
     checks = []
     spread = float(np.ptp(test.scores, axis=0).max())

@@ -91,7 +91,9 @@ MULTICLASS: dict[str, Metric] = {
 REGRESSION: dict[str, Metric] = {
     "mae": lambda y, s, d: float(np.abs(y - d).mean()),
     "rmse": lambda y, s, d: float(np.sqrt(((y - d) ** 2).mean())),
-    "r2": lambda y, s, d: float(1 - ((y - d) ** 2).sum() / max(((y - y.mean()) ** 2).sum(), 1e-300)),
+    "r2": lambda y, s, d: float(
+        1 - ((y - d) ** 2).sum() / max(((y - y.mean()) ** 2).sum(), 1e-300)
+    ),
     "median_absolute_error": lambda y, s, d: float(np.median(np.abs(y - d))),
     "bias": lambda y, s, d: float((d - y).mean()),
 }

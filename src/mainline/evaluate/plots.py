@@ -25,7 +25,10 @@ def draw_all(
     if task == "binary":
         return _binary(folder, y, scores[:, 0], decisions, classes or ("0", "1"), threshold)
     if task == "multiclass":
-        return [_confusion(folder, y, decisions, classes or ()), _score_plot(folder, y, scores.max(axis=1), None)]
+        return [
+            _confusion(folder, y, decisions, classes or ()),
+            _score_plot(folder, y, scores.max(axis=1), None),
+        ]
     return [_predicted(folder, y, decisions)]
 
 
@@ -75,8 +78,8 @@ def _binary(
         figure, axes = _axes("Precision and recall", "recall", "precision")
         axes.axhline(y.mean(), color=GREY, ls="--", lw=1)
         axes.plot(recall, precision, color=BLUE)
-        out += [_save(figure, folder / "precision_recall.png"),
-                _points(folder / "precision_recall.csv", recall=recall, precision=precision)]  # fmt: skip
+        out.append(_save(figure, folder / "precision_recall.png"))
+        out.append(_points(folder / "precision_recall.csv", recall=recall, precision=precision))
     out.append(_calibration(folder, y, p))
     out.append(_confusion(folder, y, d, classes))
     out.append(_score_plot(folder, y, p, threshold))
@@ -118,9 +121,11 @@ def _confusion(folder: Path, y: np.ndarray, d: np.ndarray, classes: Sequence[str
 def _score_plot(folder: Path, y: np.ndarray, p: np.ndarray, threshold: float | None) -> Path:
     figure, axes = _axes("Scores", "score", "share of the class")
     bins = np.linspace(0, 1, 41)
-    groups = [("negative", y == 0, GREY), ("positive", y == 1, ORANGE)] if threshold is not None else [
-        ("all", np.ones(len(y), bool), BLUE)
-    ]
+    groups = (
+        [("negative", y == 0, GREY), ("positive", y == 1, ORANGE)]
+        if threshold is not None
+        else [("all", np.ones(len(y), bool), BLUE)]
+    )
     for name, mask, colour in groups:
         if mask.any():
             weights = np.full(int(mask.sum()), 1 / mask.sum())

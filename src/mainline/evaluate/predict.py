@@ -1,4 +1,4 @@
-"""`mainline predict`: rows in, predictions.parquet out. One side of a comparison is this command."""
+"""`mainline predict`: rows in, predictions.parquet out; one side of a comparison."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def write(predictions: Predictions, path: Path) -> None:
 
 
 def read(path: Path) -> Predictions:
-    """Read a predictions file; NotMeasured when it is missing, damaged or not in the pinned form."""
+    """Read a predictions file; NotMeasured when it is missing, damaged or of another form."""
     try:
         frame = pd.read_parquet(path)
     except FileNotFoundError as error:

@@ -61,22 +61,24 @@ def run(root: Path, *, push: bool = False) -> dict[str, Any]:
         push_tag(root, version.tag)
     _output(version, created=True)
     text = f"{version.tag} registered: model {short(digest)} on {target[:12]}"
-    return {"version": version.name, "tag": version.tag, "created": True, "commit": target, "text": text}
+    return {
+        "version": version.name,
+        "tag": version.tag,
+        "created": True,
+        "commit": target,
+        "text": text,
+    }
 
 
 def _commit_on_main(root: Path) -> str:
     changed = [f for f in dirty(root, *inputs.TRAINING, *inputs.POLICY) if "__pycache__" not in f]
     if changed:
-        raise UsageError(
-            f"{changed[0]} is not committed", "Commit it and run the pipeline again"
-        )
+        raise UsageError(f"{changed[0]} is not committed", "Commit it and run the pipeline again")
     commit = head(root)
     assert commit is not None
     main = next((r for r in (resolve(root, "origin/main"), resolve(root, "main")) if r), None)
     if main is not None and git(root, "merge-base", commit, main, check=False) != commit:
-        raise UsageError(
-            f"The commit {commit[:12]} is not on main", "Merge its pull request first"
-        )
+        raise UsageError(f"The commit {commit[:12]} is not on main", "Merge its pull request first")
     return commit
 
 
@@ -97,7 +99,9 @@ def _with_lock(root: Path, commit: str, subject: str) -> str:
         kept = [p for p in KEPT if (root / p).is_file()]
         git(root, "add", "--force", "--", *kept, env=index)
         tree = git(root, "write-tree", env=index)
-        return git(root, *_identity(root), "commit-tree", tree, "-p", commit, "-m", subject, env=index)
+        return git(
+            root, *_identity(root), "commit-tree", tree, "-p", commit, "-m", subject, env=index
+        )
 
 
 def _identity(root: Path) -> list[str]:
@@ -129,7 +133,9 @@ def _message(root: Path, approved: StepVerdict, digest: str) -> str:
 
 
 def _run_address() -> str:
-    parts = [os.environ.get(k, "") for k in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")]
+    parts = [
+        os.environ.get(k, "") for k in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
+    ]
     return f"{parts[0]}/{parts[1]}/actions/runs/{parts[2]}" if all(parts) else "local"
 
 
@@ -143,7 +149,9 @@ def _tag(root: Path, model: str, name: str, commit: str, message: str) -> Versio
             gto.api.register(str(root), model, commit, version=name, message=message,
                              author="mainline", author_email="mainline@localhost")  # fmt: skip
         except GTOException as error:
-            raise RaceError(f"{model}@{name} could not be registered ({error})", "Try again") from error
+            raise RaceError(
+                f"{model}@{name} could not be registered ({error})", "Try again"
+            ) from error
     return registry.find(root, model, name)
 
 
@@ -165,7 +173,9 @@ def push_tag(root: Path, tag: str) -> None:
         theirs = git(root, "ls-remote", "origin", f"refs/tags/{tag}", check=False).split("\t")[0]
         if theirs and theirs != git(root, "rev-parse", f"refs/tags/{tag}"):
             git(root, "tag", "--delete", tag)
-            raise RaceError(f"{tag} was pushed by somebody else first", "Fetch and try again") from error
+            raise RaceError(
+                f"{tag} was pushed by somebody else first", "Fetch and try again"
+            ) from error
         raise
 
 

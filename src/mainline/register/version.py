@@ -1,4 +1,4 @@
-"""Which number the next version gets: major for its interface, minor for its making, patch for data."""
+"""Which number comes next: major for the interface, minor for the making, patch for the data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from mainline.registry import Version
 MAKING = ("src/project", "params.yaml", "schema.yaml", "requirements.txt")
 
 
-def bump(latest: Version | None, interface_changed: bool, making_changed: bool) -> tuple[int, int, int]:
+def bump(
+    latest: Version | None, interface_changed: bool, making_changed: bool
+) -> tuple[int, int, int]:
     """The next number; v1.0.0 is the first."""
     if latest is None:
         return (1, 0, 0)

@@ -40,7 +40,7 @@ def decide(
         if len(seen) > 1:
             checks.append(Check(
                 f"one {key}", Verdict.ERROR,
-                f"The verdicts speak of {len(seen)} different {key} digests: run the pipeline again",
+                f"The verdicts speak of {len(seen)} {key} digests: run the pipeline again",
                 value=len(seen), limit=1,
             ))  # fmt: skip
     given = {k: next((v.inputs.get(k) for v in reversed(read) if v.inputs.get(k)), None)
@@ -52,14 +52,22 @@ def _one(step: str, found: StepVerdict | str, code: str, allow_skipped: tuple[st
     if isinstance(found, str):
         return Check(step, Verdict.ERROR, f"{step}: {found}", scope=step)
     if found.step != step:
-        return Check(step, Verdict.ERROR, f"{step}: the file is of the step {found.step!r}", scope=step)
+        return Check(
+            step, Verdict.ERROR, f"{step}: the file is of the step {found.step!r}", scope=step
+        )
     if found.skipped is not None:
         verdict = Verdict.PASS if step in allow_skipped else Verdict.INCONCLUSIVE
         return Check(step, verdict, f"{step}: skipped, {found.skipped}", scope=step)
-    stale = found.inputs.get("code") not in (None, code)
+    stale = found.inputs.get("code") != code
     if stale and found.verdict is not Verdict.ERROR:
-        return Check(step, Verdict.ERROR, f"{step}: this verdict is of other code; run it again", scope=step)
+        return Check(
+            step, Verdict.ERROR, f"{step}: this verdict is of other code; run it again", scope=step
+        )
     bad = [c for c in found.checks if c.verdict is found.verdict]
-    reason = f"{len(found.checks)} checks passed" if found.verdict is Verdict.PASS else bad[0].reason
-    more = f" (and {len(bad) - 1} more)" if found.verdict is not Verdict.PASS and len(bad) > 1 else ""
+    reason = (
+        f"{len(found.checks)} checks passed" if found.verdict is Verdict.PASS else bad[0].reason
+    )
+    more = (
+        f" (and {len(bad) - 1} more)" if found.verdict is not Verdict.PASS and len(bad) > 1 else ""
+    )
     return Check(step, found.verdict, f"{step}: {reason}{more}", n=len(found.checks), scope=step)

@@ -179,12 +179,10 @@ def load(folder: Path, root: Path | None = None) -> Bundle:
         if not (folder / name).is_file() or digest_file(folder / name) != recorded:
             raise DataError(
                 f"{folder.name}/{name} is not the file that was trained",
-                "Run `./mainline pipeline`, or `./mainline pull` to have it again",
+                "Run `./mainline pipeline`, or `dvc pull models` to have it again",
             )
     estimator = skops_file.load((folder / "model.skops").read_bytes(), meta["trusted"])
-    return Bundle(
-        folder, meta, estimator, entry_point(root, meta["build"]), digest_tree(folder)
-    )
+    return Bundle(folder, meta, estimator, entry_point(root, meta["build"]), digest_tree(folder))
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def origin(root: Path) -> dict[str, str | None]:
     makes no other model, and a revert makes the very model that was there before. Null while an
     input is not committed, and in a shallow clone, where it cannot be known.
     """
-    unknown = {"commit": None, "commit_time": None}
+    unknown: dict[str, str | None] = {"commit": None, "commit_time": None}
     if not is_repository(root) or is_shallow(root) or dirty(root, *FILES, "params.yaml"):
         return unknown
     log = git(root, "log", "--format=%H %cI", "--", *FILES, "params.yaml", check=False)

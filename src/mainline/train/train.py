@@ -52,7 +52,10 @@ def run(root: Path) -> StepVerdict:
     The same commit and data give the same bytes, on any number of threads. Raises DataError for
     rows that cannot be trained on and SettingsError for an entry point that cannot be called.
     """
-    with recorded(root, "train"):
+    from threadpoolctl import threadpool_limits
+
+    # One thread: a parallel sum rounds differently each time.
+    with recorded(root, "train"), threadpool_limits(1):
         began = time.perf_counter()
         options, rules = settings.load(root), schema.load(root)
         schema.check_agreement(options, rules)
@@ -65,7 +68,7 @@ def run(root: Path) -> StepVerdict:
                    f"Trained on {counts['train']} rows, threshold from {counts['tune']}",
                    value=int(counts["train"]), n=len(rows.part), unit="rows"),),
             {"code": inputs.code_digest(root), "data": table.data_digest(root),
-             "split": split_digest(options), "model": digest},
+             "split": split_digest(options, rules), "model": digest},
         )  # fmt: skip
         done.write(root)
         _write_cost(root, time.perf_counter() - began)
@@ -110,10 +113,12 @@ def class_list(target: pd.Series, model: settings.Model) -> list[str] | None:
         )
     if model.task == "multiclass":
         return names
-    positive = str(model.positive).lower() if isinstance(model.positive, bool) else str(model.positive)
+    positive = (
+        str(model.positive).lower() if isinstance(model.positive, bool) else str(model.positive)
+    )
     if positive not in names:
         raise SettingsError(
-            f"params.yaml: model.positive is {positive!r} and the target holds {', '.join(names[:5])}",
+            f"params.yaml: model.positive is {positive!r}; the target holds {', '.join(names[:5])}",
             "Name one of these classes",
         )
     if len(names) != 2:
@@ -125,20 +130,18 @@ def class_list(target: pd.Series, model: settings.Model) -> list[str] | None:
 
 
 def fit(x: pd.DataFrame, y: np.ndarray, root: Path, options: settings.Settings) -> Any:
-    """The forker's estimator fitted on one thread: a parallel sum rounds differently each time."""
-    from threadpoolctl import threadpool_limits
-
+    """The forker's estimator, fitted; SettingsError or DataError where it cannot be."""
     make = settings.entry_point(root, options.train.estimator)
     try:
         estimator = make(seed=options.train.seed, **options.train.args)
     except TypeError as error:
         raise SettingsError(
-            f"{options.train.estimator} could not be called: {error}", "Mend train.args in params.yaml"
+            f"{options.train.estimator} could not be called: {error}",
+            "Mend train.args in params.yaml",
         ) from error
-    np.random.seed(options.train.seed)  # noqa: NPY002 - estimators without a seed draw from here
+    np.random.seed(options.train.seed)
     try:
-        with threadpool_limits(1):
-            return estimator.fit(x, y)
+        return estimator.fit(x, y)
     except (ValueError, TypeError) as error:
         raise DataError(
             f"The estimator could not be fitted: {str(error).splitlines()[0]}",
@@ -146,9 +149,7 @@ def fit(x: pd.DataFrame, y: np.ndarray, root: Path, options: settings.Settings) 
         ) from error
 
 
-def write_bundle(
-    root: Path, rows: Rows, options: settings.Settings, rules: schema.Schema
-) -> str:
+def write_bundle(root: Path, rows: Rows, options: settings.Settings, rules: schema.Schema) -> str:
     """Fit and write `models/` whole or not at all; returns the digest of the bundle."""
     build = settings.entry_point(root, options.features.build)
     train = (rows.part == "train").to_numpy()
@@ -166,11 +167,13 @@ def write_bundle(
     if options.model.task == "binary":
         threshold = choose(rows.y[held][tune], scores[tune, 0], options.evaluate.threshold)
     decisions = decide(scores, options.model.task, threshold)
+    # Of all rows, held out or not: the profile tells what inputs look like, and more weeks tell it
+    # better. Scores and quality come from held-out rows only.
     reference = profile.build_reference(
-        typed[train], rows.frame[train][rules.time] if rules.time else None,
-        scores, decisions, rows.y[held],
+        typed, rows.frame[rules.time] if rules.time else None, scores, decisions, rows.y[held],
         rows.frame[held][rules.time] if rules.time else None, options.model.task,
     )  # fmt: skip
+    python = sys.version_info
     meta = {
         "schema": "model/1",
         "name": options.model.name,
@@ -187,10 +190,10 @@ def write_bundle(
         "trusted": list(options.train.trusted),
         "trained_until": newest(rows.frame[train], rules),
         "rows": {k: int(v) for k, v in sorted(rows.part.value_counts().items())},
-        "digests": {"data": table.data_digest(root), "split": split_digest(options),
+        "digests": {"data": table.data_digest(root), "split": split_digest(options, rules),
                     "interface": digest_json([raw, rows.classes])},
         "lock": inputs.lock_digest(root),
-        "platform": f"{sys.platform}-{platform.machine()}-python{sys.version_info[0]}.{sys.version_info[1]}",
+        "platform": f"{sys.platform}-{platform.machine()}-python{python[0]}.{python[1]}",
         **origin(root),
     }  # fmt: skip
     meta["golden"] = golden_rows(typed[train], estimator, build, options.model.task)
@@ -220,7 +223,9 @@ def golden_rows(typed: pd.DataFrame, estimator: Any, build: Any, task: str) -> l
     rows = pd.DataFrame(columns)
     scores = scores_of(estimator, build_features(build, rows), task)
     plain = rows.astype(object).where(rows.notna(), None).to_dict("records")
-    return [{"row": row, "scores": list(map(float, s))} for row, s in zip(plain, scores, strict=True)]
+    return [
+        {"row": row, "scores": list(map(float, s))} for row, s in zip(plain, scores, strict=True)
+    ]
 
 
 def _write_folder(folder: Path, content: bytes, meta: dict[str, Any], reference: Any) -> str:
