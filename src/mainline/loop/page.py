@@ -94,7 +94,7 @@ def _numbers(story: Row) -> str:
     if seconds is not None:
         tiles.append((f"{seconds:.0f} s", "from an empty clone to the last act"))
     if sent:
-        tiles.append((f"{sent:,}", f"requests sent during the rollouts, {lost:,}\u00a0lost"))
+        tiles.append((f"{sent:,}", f"requests in the rollouts, {lost:,} lost"))
     if blocked or back:
         tiles.append((str(blocked + back), f"bad changes stopped: {blocked} by the gate, {back} by "
                       "the canary"))  # fmt: skip

@@ -55,7 +55,7 @@ def _figure(found: Course, version: str, name: str) -> str:
         body += _evidence(found, across, y)
         y += EVIDENCE + GAP
     bottom = y - GAP
-    body += _ending(found, across, top, bottom)
+    body += _ending(found, across, top, bottom, max(labels) - labels[-1])
     for tick in svg.ticks(0, found.end, 9):
         body.append(svg.text(across(tick), bottom + 16, f"{svg.short(tick)} s", "tick", "middle"))
     key = svg.legend([("canary", f"canary ({version})"), ("stable", "stable"),
@@ -65,15 +65,23 @@ def _figure(found: Course, version: str, name: str) -> str:
 
 
 def _label_rows(found: Course, across: svg.Scale) -> list[int]:
-    return svg.rows_of([(across(s.start), across(s.start) + len(s.label) * svg.LETTER)
-                        for s in found.stretches])  # fmt: skip
+    """The row above the panel in which each stage is named, and at the end how it ended."""
+    spans = [(across(s.start), across(s.start) + len(s.label) * svg.LETTER)
+             for s in found.stretches]  # fmt: skip
+    if found.ended:
+        spans.append((across(found.end) - len(_how(found)) * svg.LETTER, across(found.end)))
+    return svg.rows_of(spans)
+
+
+def _how(found: Course) -> str:
+    return f"{ENDS[found.ended]} after {found.end:.1f} s" if found.ended else ""
 
 
 def _share(found: Course, across: svg.Scale, top: float, labels: Sequence[int]) -> list[str]:
     up = svg.Scale(0, 100, top + SHARE, top)
     out = [svg.rect(LEFT, top, svg.WIDTH - RIGHT - LEFT, SHARE, "area-stable")]
     corners = [(across(found.stretches[0].start), up(0))]
-    for stretch, row in zip(found.stretches, labels, strict=True):
+    for stretch, row in zip(found.stretches, labels, strict=False):
         x, end = across(stretch.start), across(stretch.end)
         if stretch.weight == 0:
             out.append(svg.rect(x, top, end - x, SHARE, "mirror"))
@@ -145,20 +153,17 @@ def _evidence(found: Course, across: svg.Scale, top: float) -> list[str]:
     return out
 
 
-def _ending(found: Course, across: svg.Scale, top: float, bottom: float) -> list[str]:
-    x = across(found.end)
+def _ending(found: Course, across: svg.Scale, top: float, bottom: float, row: int) -> list[str]:
+    """The line at which it ended; `row` rows of labels stand between its words and the panel."""
     if found.ended is None:
         return []
-    good = found.ended == "promoted"
-    words = f"{ENDS[found.ended]} after {found.end:.1f} s"
-    css = "good" if good else "bad"
-    right = x - LEFT > len(words) * svg.LETTER + 12
-    # The line of a last stage that was short would run through the words.
-    last = across(found.stretches[-1].start)
-    edge = last if x - last < 30 else x
+    x, words = across(found.end), _how(found)
+    css = "good" if found.ended == "promoted" else "bad"
+    height = top - 5 - LABEL * row
+    right = x - LEFT > len(words) * svg.LETTER
     return [
-        svg.line(x, top, x, bottom, f"end-{css}"),
-        svg.text(edge - 7 if right else x + 7, top + 18, words, f"label halo label-{css}",
+        svg.line(x, height - 9, x, bottom, f"end-{css}"),
+        svg.text(x - 5 if right else x + 5, height, words, f"label halo label-{css}",
                  "end" if right else "start"),
     ]  # fmt: skip
 

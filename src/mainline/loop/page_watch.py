@@ -85,7 +85,9 @@ def _window(x: float, end: float, row: Row, up: svg.Scale, named: set[str]) -> l
     # A column is named at its first alarm only: the bars after it are mostly its own.
     if level in LEVELS[2:] and column not in named:
         named.add(column)
-        out.append(svg.text(x - 2, up(ratio) + 12, column, "label", "end"))
+        room = x - LEFT > len(column) * svg.LETTER
+        place = (x - 2, up(ratio) + 12) if room else (x + 2, up(ratio) - 5)
+        out.append(svg.text(*place, column, "label halo", "end" if room else "start"))
     return out
 
 
