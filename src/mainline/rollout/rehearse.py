@@ -12,6 +12,7 @@ from mainline.rollout.traffic import Answers, Replay
 from mainline.settings import Rollout
 from mainline.verdict import Check, StepVerdict, Verdict
 
+SHADOW_RATE = 100.0  # requests a second
 Progress = Callable[[str, StepVerdict], None]
 
 
@@ -24,7 +25,7 @@ def rehearse(
     rows: Sequence[Mapping[str, Any]],
     expected: Answers,
     rate: float | None = None,
-    connections: int = 8,
+    connections: int = 32,
     stage_seconds: float = 600.0,
     on_progress: Progress | None = None,
     target: Path | None = None,
@@ -65,7 +66,7 @@ def rehearse(
         if first:
             time.sleep(0.3)
         else:
-            _stages(root, where, note, stage_seconds)
+            _stages(root, where, note, stage_seconds, traffic)
         totals = traffic.stop()
     rollout.tidy(root, target=where)
     note(seen_by_client(totals.sent, totals.lost, totals.wrong, totals.compared, totals.codes))
@@ -73,11 +74,18 @@ def rehearse(
 
 
 def _stages(
-    root: Path, target: Path, note: Callable[[StepVerdict], Verdict], seconds: float
+    root: Path,
+    target: Path,
+    note: Callable[[StepVerdict], Verdict],
+    seconds: float,
+    traffic: Replay,
 ) -> None:
+    rate = traffic.rate
     for stage in state.read(target).plan:
-        verdict = note(rollout.stage(root, stage.name, timeout=seconds, target=target,
-                                     by="rehearsal"))  # fmt: skip
+        # Nobody waits for the answer to a mirrored request, so nothing but the rate keeps a mirror
+        # from overloading the canary.
+        traffic.rate = rate if stage.weight else min(rate or SHADOW_RATE, SHADOW_RATE)
+        verdict = note(rollout.stage(root, stage.name, seconds, target=target, by="rehearsal"))
         if verdict is Verdict.PASS:
             continue
         if verdict is Verdict.INCONCLUSIVE:

@@ -102,8 +102,8 @@ class Replay:
 
     `rows` are feature dictionaries; the request for row i carries `x-request-id: replay-<i>-<n>`.
     `expected` holds offline scores by model digest and row: an answer of a model that is in it is
-    compared. `rate` is requests a second over all connections, None for as many as there come.
-    `totals` may be read at any time.
+    compared. `rate` is requests a second over all connections, None for as many as are answered; it
+    may be changed under way. `totals` may be read at any time.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Replay:
         self.totals = Totals()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._main, name="replay", daemon=True)
-        self._began = 0.0
+        self._next = 0.0
 
     def __enter__(self) -> Replay:
         self._thread.start()
@@ -146,7 +146,6 @@ class Replay:
         asyncio.run(self._all())
 
     async def _all(self) -> None:
-        self._began = time.monotonic()
         await asyncio.gather(*(self._worker() for _ in range(self.connections)))
 
     async def _worker(self) -> None:
@@ -155,10 +154,8 @@ class Replay:
         while not self._stop.is_set():
             n = self.totals.sent
             self.totals.sent = n + 1
-            if self.rate:
-                ahead = self._began + n / self.rate - time.monotonic()
-                if ahead > 0.001:
-                    await asyncio.sleep(ahead)
+            if (ahead := self._slot()) > 0.001:
+                await asyncio.sleep(ahead)
                 if self._stop.is_set():
                     self.totals.sent -= 1
                     return
@@ -178,6 +175,14 @@ class Replay:
             self._count(n, code, model, body, (time.perf_counter() - began) * 1000)
         if connection.transport:
             connection.transport.close()
+
+    def _slot(self) -> float:
+        """Seconds until this request's turn. Turns that were missed are not made up for."""
+        if not self.rate:
+            return 0.0
+        now = time.monotonic()
+        self._next = max(self._next, now - 1 / self.rate) + 1 / self.rate
+        return self._next - now
 
     async def _connect(self, loop: asyncio.AbstractEventLoop) -> _Connection:
         _, connection = await loop.create_connection(_Connection, self.host, self.port)
