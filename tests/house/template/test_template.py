@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from copies import copy_tree
+from copies import commit_all, git, make_template, render
 
 SAMPLE = {"project_name": "Card fraud", "owner": "acme", "model_name": "card-fraud"}
 CHURN = {"project_name": "Customer churn", "owner": "acme"}
@@ -29,35 +29,10 @@ HOUSE_ONLY = (
 FORK_ONLY = {".copier-answers.yml"}
 
 
-def git(folder: Path, *arguments: str) -> str:
-    """Run git; returns what it printed."""
-    return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True,
-                          text=True).stdout.strip()  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A committed copy of this repository, tagged as a version of the template."""
-    folder = tmp_path_factory.mktemp("template")
-    copy_tree(folder)
-    git(folder, "init", "--quiet")
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", "Template")
-    # A version of the sample's model on the same commit is no version of the template. Copier asks
-    # `git describe`, which prefers the tag that was made later.
-    for day, tag in enumerate(("card-fraud@v7.0.0", "v0.1.0"), start=1):
-        dated = {**os.environ, "GIT_COMMITTER_DATE": f"2026-01-0{day}T00:00:00Z"}
-        words = ["git", "tag", "--annotate", "--message", "A version", tag]
-        subprocess.run(words, cwd=folder, check=True, env=dated)
-    return folder
-
-
-def render(template: Path, target: Path, answers: dict[str, Any]) -> Path:
-    """`copier copy` with these answers, the rest as proposed; returns the new repository."""
-    from copier import run_copy
-
-    run_copy(str(template), target, data=answers, defaults=True, quiet=True)
-    return target
+    return make_template(tmp_path_factory.mktemp("template"))
 
 
 def files(folder: Path) -> set[str]:
@@ -169,13 +144,6 @@ def start(fork: Path, words: list[str]) -> None:
     done = subprocess.run([sys.executable, str(fork / "mainline"), *words], cwd=fork, env=env,
                           capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 0, f"{words}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
-
-
-def commit_all(fork: Path) -> None:
-    """Make the rendered files a repository with one commit."""
-    git(fork, "init", "--quiet")
-    git(fork, "add", "--all")
-    git(fork, "commit", "--quiet", "--message", "First")
 
 
 @pytest.mark.slow

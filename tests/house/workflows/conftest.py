@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import tools
-from copies import copy_tree
+from copies import commit_all, copy_tree, make_template, render
 
 ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
@@ -123,20 +123,34 @@ def stand_ins() -> list[str]:
     return sorted(options)
 
 
+def publish(made: Hub) -> Hub:
+    """Commit the files of the working copy and push them to main of a new remote."""
+    made.artifacts.mkdir()
+    commit_all(made.work)
+    # act takes the repository's name from here; nothing is ever fetched from it.
+    made.git("remote", "add", "origin", f"https://github.com/{SLUG}.git")
+    made.git("init", "--quiet", "--bare", "--initial-branch=main", str(made.origin))
+    made.push("refs/heads/main")
+    return made
+
+
 @pytest.fixture
 def hub(tmp_path: Path) -> Hub:
     """A repository with this one's files as its first commit, pushed to main."""
     made = Hub(tmp_path / "hub")
     made.work.mkdir(parents=True)
-    made.artifacts.mkdir()
     copy_tree(made.work)
-    made.git("init", "--quiet", "--initial-branch=main")
-    # act takes the repository's name from here; nothing is ever fetched from it.
-    made.git("remote", "add", "origin", f"https://github.com/{SLUG}.git")
-    made.git("init", "--quiet", "--bare", "--initial-branch=main", str(made.origin))
-    made.commit("First")
-    made.push("refs/heads/main")
-    return made
+    return publish(made)
+
+
+@pytest.fixture
+def forked(tmp_path: Path) -> Hub:
+    """A repository that copier rendered from this one, pushed to main."""
+    made = Hub(tmp_path / "hub")
+    (tmp_path / "template").mkdir()
+    answers = {"project_name": "Customer churn", "owner": "acme"}
+    render(make_template(tmp_path / "template"), made.work, answers)
+    return publish(made)
 
 
 @pytest.fixture

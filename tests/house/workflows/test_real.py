@@ -42,12 +42,17 @@ def produce(hub: Any, month: int) -> None:
     hub.variables["MAINLINE_LABELS"] = str(feed / "labels")
 
 
-@pytest.fixture
-def real(hub: Any) -> Any:
-    """The hub with the environment that runs these tests, so that nothing is installed again."""
+def equipped(hub: Any) -> Any:
+    """`hub` with the environment that runs these tests, so that nothing is installed again."""
     hub.env["MAINLINE_VENV"] = sys.prefix
     hub.env["PATH"] = f"{HERE / 'bin'}{os.pathsep}{os.environ['PATH']}"
     return hub
+
+
+@pytest.fixture
+def real(hub: Any) -> Any:
+    """This repository, as "Use this template" makes it."""
+    return equipped(hub)
 
 
 def verdicts(hub: Any) -> dict[str, str]:
@@ -112,20 +117,21 @@ def test_a_worse_model_is_blocked(real: Any) -> None:
     assert "FAIL" in (real.artifacts / "report" / "report.md").read_text("utf-8")
 
 
-def test_a_first_merge_ends_in_a_version_and_its_rehearsal(real: Any) -> None:
-    """With nothing set up: trained, gated, tagged on the remote, built, rehearsed."""
-    sha = real.git("rev-parse", "HEAD")
+def test_the_first_push_of_a_fork_ends_in_a_version_and_its_rehearsal(forked: Any) -> None:
+    """With nothing set up: trained, gated, tagged on the remote, built, rehearsed; checks green."""
+    fork = equipped(forked)
+    sha = fork.git("rev-parse", "HEAD")
     event = {"ref": "refs/heads/main", "before": "0" * 40, "after": sha}
-    run = real.act("push", "release", "refs/heads/main", event)
+    run = fork.act("push", "release", "refs/heads/main", event)
     assert run.status == 0, run.text()
-    assert f"{MODEL}@v1.0.0" in real.tags()
-    message = real.git(
-        "tag", "--list", "--format=%(contents)", f"{MODEL}@v1.0.0", where=real.origin
-    )
+    assert fork.tags() == ["customer-churn@v1.0.0"]
+    message = fork.git("tag", "--list", "--format=%(contents)", where=fork.origin)
     assert "Verdict: PASS" in message
     assert "MAINLINE_TARGET is not set" in run.text()
     # Nobody pushed to main.
-    assert real.git("rev-parse", "main", where=real.origin) == sha
+    assert fork.git("rev-parse", "main", where=fork.origin) == sha
+    checked = fork.act("push", "check", "refs/heads/main", event)
+    assert checked.status == 0, checked.text()
 
 
 def test_a_day_without_production_is_green(real: Any) -> None:
