@@ -155,8 +155,18 @@ def _stage_check(verdict: StepVerdict) -> Check:
 
 
 def begin(root: Path, name: str) -> StepVerdict:
-    """`mainline rollout start`: the version beside the stable one, without traffic yet."""
+    """`mainline rollout start`: the version beside the stable one, without traffic yet.
+
+    Live requests have no offline answers, so the guard holds the shadow's paired difference against
+    the one that both versions show on held-out rows.
+    """
     host.require_platform()
-    version = registry.find(root, settings.load(root).model.name, name)
+    model = settings.load(root).model.name
+    version = registry.find(root, model, name)
     assert version.digest is not None
-    return rollout.start(root, version.name, bento_of(root, version), version.digest)
+    bento, stable = bento_of(root, version), _stable(root, model, version)
+    recorded = None
+    if stable is not None:
+        old = build.check(stable)["digest"]
+        recorded = traffic_of(root, [bento, stable]).difference(version.digest, old)
+    return rollout.start(root, version.name, bento, version.digest, recorded=recorded)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,6 +76,30 @@ def test_a_guard_that_is_gone_is_noticed_by_its_lease(live: Rig, how: str) -> No
     with live.traffic() as client:
         assert live.until(lambda: client.totals.ok >= 50)
     assert set(client.totals.models) == {digest("a")[7:19]}
+
+
+STUCK = """
+import fcntl, runpy, sys, time
+from pathlib import Path
+if not Path("stuck").exists():
+    Path("stuck").touch()
+    lock = open("rollout.lock", "a")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    time.sleep(3600)
+sys.argv = ["guard", "."]
+runpy.run_module("mainline.rollout.guard", run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_a_guard_that_is_stuck_with_the_lock_does_not_keep_it(live: Rig) -> None:
+    """The watcher ends a guard that holds the lock and gives no sign of life."""
+    begin(live)
+    command = {"command": [sys.executable, "-c", STUCK], "directory": str(live.target)}
+    (live.target / "programs" / "guard.json").write_text(json.dumps(command))
+    host.kill_program(live.target, "guard")
+    assert live.until((live.target / "stuck").exists)
+    assert live.until(live.is_back, 10)
 
 
 def test_a_killed_envoy_comes_back_at_its_weights(live: Rig) -> None:
