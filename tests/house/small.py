@@ -96,7 +96,7 @@ def run(root: Path, *words: str, env: dict[str, str] | None = None) -> Ran:
 def call(
     root: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str
 ) -> Ran:
-    """`mainline WORDS` in this process, which is faster; by the same `main` that the command has."""
+    """`mainline WORDS` through the same `main`, in this process, which is faster."""
     from mainline import cli
 
     monkeypatch.setenv("MAINLINE_ROOT", str(root))

@@ -108,7 +108,9 @@ def test_a_mistake_in_a_column_names_its_line(old: str, new: None, said: str | N
         "{name: amount, type: numbr": "{name: amount, type: number",
         "max_mising: 0": "max_missing: 0",
         "row_id: transaction": "row_id: transaction_id",
-        "{name: amount_ratio, type: number, role: pii": "{name: amount_ratio, type: number, role: feature",
+        "{name: amount_ratio, type: number, role: pii": (
+            "{name: amount_ratio, type: number, role: feature"
+        ),
     }[old]
     wrong = SCHEMA.replace(right, old, 1)
     if said is None:

@@ -6,6 +6,7 @@ A typed frame has float64 for numbers and integers, objects (`str` or None) for 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,10 +60,7 @@ def read_file(path: Path) -> pd.DataFrame:
         if path.name.endswith((".parquet", ".pq")):
             frame = pd.read_parquet(path)
         elif path.name.endswith(READABLE):
-            separator = "\t" if ".tsv" in path.suffixes else ","
-            frame = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False,
-                                encoding="utf-8-sig")  # fmt: skip
-            frame = frame.replace({"": None})
+            frame = _read_text(path)
         else:
             raise DataError(
                 f"{path.name} is no table that is known here", "Use CSV, TSV or Parquet"
@@ -73,7 +71,7 @@ def read_file(path: Path) -> pd.DataFrame:
         ) from error
     except pd.errors.EmptyDataError as error:
         raise DataError(f"{path.name} has no columns", "Give it a header and rows") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, EOFError, zlib.error) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
             f"{path.name} could not be read ({reason})", "Mend or export it again"
@@ -84,6 +82,18 @@ def read_file(path: Path) -> pd.DataFrame:
     if frame.empty:
         raise DataError(f"{path.name} has no rows", "Add rows or remove the file")
     return frame
+
+
+def _read_text(path: Path) -> pd.DataFrame:
+    """A CSV or TSV file; the header is read as a row, since pandas would rename repeated names."""
+    options: dict[str, Any] = {"sep": "\t" if ".tsv" in path.suffixes else ",", "dtype": str,
+                               "keep_default_na": False, "encoding": "utf-8-sig"}  # fmt: skip
+    header = pd.read_csv(path, header=None, nrows=1, **options).iloc[0]
+    frame = pd.read_csv(path, **options).replace({"": None})
+    if len(header) == len(frame.columns) and isinstance(frame.index, pd.RangeIndex):
+        frame.columns = pd.Index(header.to_numpy(), dtype=object)
+        return frame
+    raise ValueError("its rows have more cells than its header")
 
 
 def read_rows(root: Path) -> pd.DataFrame:

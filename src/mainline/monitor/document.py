@@ -60,4 +60,5 @@ def _stream(watch: quality.StreamWatch) -> dict[str, Any]:
 
 
 def iso(moment: Any) -> str | None:
+    """`moment` as ISO 8601; None where there is none."""
     return None if moment is None or pd.isna(moment) else pd.Timestamp(moment).isoformat()
