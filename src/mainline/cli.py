@@ -186,7 +186,9 @@ app.add_typer(rollout, name="rollout")
 def rollout_rehearse(
     version: Annotated[str, typer.Argument(help="a registered version")],
     down: Annotated[bool, typer.Option(help="stop everything afterwards")] = True,
-    rate: Annotated[float | None, typer.Option(help="requests a second; default: all it can")] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="requests a second; default: all it can")
+    ] = None,
 ) -> None:
     """All stages in one go, against replayed held-out rows, on this machine."""
     from mainline.rollout import versions as step
@@ -357,11 +359,13 @@ def test(context: typer.Context, slow: bool = False) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command and exit with the status of interfaces: errors are one sentence, no traceback."""
+    """Run a command and exit with its status: an error is one sentence, never a traceback."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     console.JSON = _take(arguments, "--json")
     debug = _take(arguments, "--debug")
-    sys.exit(_guarded(lambda: app(args=arguments, prog_name="mainline", standalone_mode=False), debug))
+    sys.exit(
+        _guarded(lambda: app(args=arguments, prog_name="mainline", standalone_mode=False), debug)
+    )
 
 
 def _take(arguments: list[str], flag: str) -> bool:
@@ -372,8 +376,6 @@ def _take(arguments: list[str], flag: str) -> bool:
 
 
 def _guarded(call: Callable[[], Any], debug: bool) -> int:
-    from click.exceptions import Abort, ClickException
-
     try:
         returned = call()
         return returned if isinstance(returned, int) else 0
@@ -382,15 +384,16 @@ def _guarded(call: Callable[[], Any], debug: bool) -> int:
             raise
         console.failed(error)
         return error.status
-    except ClickException as error:
-        console.failed(UsageError(error.format_message(), "See `./mainline --help`"))
-        return UsageError.status
-    except (KeyboardInterrupt, Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("mainline: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0
     except Exception as error:
+        # Some releases of typer carry a click of their own, so its class is not asked for.
+        if hasattr(error, "format_message"):
+            console.failed(UsageError(error.format_message(), "See `./mainline --help`"))
+            return UsageError.status
         if debug:
             raise
         console.failed(MainlineError(
