@@ -26,6 +26,7 @@ from mainline.verdict import StepVerdict, Verdict
 RUNNING_SECONDS, IDLE_SECONDS = 0.25, 0.5
 CHECK_SECONDS = 1.0  # how often Envoy is asked which generation it shows
 QUIET_SECONDS = 5.0  # a look that found nothing new is recorded this seldom
+LIVES = ("STARTING", "RUNNING")
 ROTATE_BYTES = 64 << 20
 
 
@@ -183,7 +184,7 @@ class Guard:
             # machine, and takes its time: what is not there yet cannot be lost.
             if not self.process and (born[1] <= entered or (seen and seen.healthy)):
                 self.process = born
-            if self.process and (process["state"] != "RUNNING" or born != self.process):
+            if self.process and (process["state"] not in LIVES or born != self.process):
                 return f"its process ended ({process['why']})"
         if seen and not seen.healthy and self.process:
             failed = "Envoy ejected it after five failures in a row"

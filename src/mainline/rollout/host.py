@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import random
 import shlex
 import signal
 import socket
@@ -29,6 +30,7 @@ from mainline.rollout import envoy
 MARK = "MAINLINE_HOST_ID"
 # A runner ends every process that carries this name when its job ends.
 DROPPED = ("RUNNER_TRACKING_ID",)
+PORTS = range(20_000, 32_000)
 OWN = ("envoy", "guard", "watcher")
 
 
@@ -67,10 +69,16 @@ def url(target: Path) -> str:
 
 
 def free_port() -> int:
-    """A TCP port that is free on 127.0.0.1 now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that is free on 127.0.0.1 now.
+
+    Below the range from which the system gives ports to outgoing connections, so that it is still
+    free when the process is started again.
+    """
+    for port in random.sample(PORTS, 200):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise HostError("No free port was found", "End what takes so many ports")
 
 
 def mark(target: Path) -> str:
@@ -188,7 +196,7 @@ PROGRAM = """[program:{name}]
 command={python} -m mainline.rollout.program {name}
 autostart=true
 autorestart=true
-startsecs=0
+startsecs=1
 startretries=1000000
 stopwaitsecs=5
 stopasgroup=true

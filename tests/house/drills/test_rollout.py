@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
 from rollout.rig import Rig, policy, rig
 
+from mainline.rollout import rollout
 from mainline.verdict import StepVerdict, Verdict
 
 
@@ -95,3 +97,13 @@ def test_a_good_canary_is_promoted(live: Rig) -> None:
     assert state.stable is not None and state.stable.version == "b"
     assert state.previous is not None and live.pid(state.previous.program)
     assert {look["stage"] for look in live.looks()} >= {"shadow", "canary-5", "canary-50"}
+
+
+def test_a_service_that_ends_at_once_is_refused_at_once(live: Rig) -> None:
+    """A service that cannot start is no reason to wait for the whole time that it may take."""
+    refused = rollout.start(live.root, "x", live.root, "sha256:" + "9" * 64,
+                            command=[sys.executable, "-c", "raise SystemExit('no model')"],
+                            policy=policy())  # fmt: skip
+    assert refused.verdict is Verdict.FAIL
+    assert "no model" in refused.checks[-1].reason
+    assert not live.state().running
