@@ -57,7 +57,8 @@ def raw_inputs(frame: pd.DataFrame, raw: Sequence[dict[str, Any]]) -> pd.DataFra
             raise DataError(f"The column {name!r} that the model needs is gone", "Add it")
         series = coerce_column(frame[name], Column(name=name, type=entry["type"], role="feature"))
         if entry["categories"] is not None:
-            codes = pd.Categorical(series, categories=entry["categories"])
+            known = series.where(series.isin(entry["categories"]), None)
+            codes = pd.Categorical(known, categories=entry["categories"])
             series = pd.Series(codes, index=frame.index)
         columns[name] = series
     return pd.DataFrame(columns, index=frame.index)

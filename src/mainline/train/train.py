@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,15 +53,13 @@ def run(root: Path) -> StepVerdict:
     The same commit and data give the same bytes, on any number of threads. Raises DataError for
     rows that cannot be trained on and SettingsError for an entry point that cannot be called.
     """
-    from threadpoolctl import threadpool_limits
-
-    # One thread: a parallel sum rounds differently each time.
-    with recorded(root, "train"), threadpool_limits(1):
+    with recorded(root, "train"):
         began = time.perf_counter()
         options, rules = settings.load(root), schema.load(root)
         schema.check_agreement(options, rules)
         rows = usable_rows(root, options, rules)
-        digest = write_bundle(root, rows, options, rules)
+        with one_thread(root, options):
+            digest = write_bundle(root, rows, options, rules)
         counts = rows.part.value_counts()
         done = StepVerdict(
             "train",
@@ -73,6 +72,18 @@ def run(root: Path) -> StepVerdict:
         done.write(root)
         _write_cost(root, time.perf_counter() - began)
         return done
+
+
+def one_thread(root: Path, options: settings.Settings) -> AbstractContextManager[Any]:
+    """All numerical libraries on one thread: a parallel sum rounds differently each time."""
+    import scipy.linalg  # noqa: F401
+    import sklearn.utils  # noqa: F401
+    from threadpoolctl import threadpool_limits
+
+    # A limit reaches the libraries that are loaded already, so the forker's come first.
+    for name in (options.features.build, options.train.estimator):
+        settings.entry_point(root, name)
+    return threadpool_limits(1)
 
 
 def usable_rows(root: Path, options: settings.Settings, rules: schema.Schema) -> Rows:
