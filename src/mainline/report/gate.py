@@ -63,11 +63,12 @@ def _one(step: str, found: StepVerdict | str, code: str, allow_skipped: tuple[st
         return Check(
             step, Verdict.ERROR, f"{step}: this verdict is of other code; run it again", scope=step
         )
+    if not found.checks:
+        return Check(step, Verdict.ERROR, f"{step}: nothing was checked", scope=step)
+    if found.verdict is Verdict.PASS:
+        reason = f"{step}: {len(found.checks)} checks passed"
+        return Check(step, Verdict.PASS, reason, n=len(found.checks), scope=step)
     bad = [c for c in found.checks if c.verdict is found.verdict]
-    reason = (
-        f"{len(found.checks)} checks passed" if found.verdict is Verdict.PASS else bad[0].reason
-    )
-    more = (
-        f" (and {len(bad) - 1} more)" if found.verdict is not Verdict.PASS and len(bad) > 1 else ""
-    )
-    return Check(step, found.verdict, f"{step}: {reason}{more}", n=len(found.checks), scope=step)
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    reason = f"{step}: {bad[0].reason}{more}"
+    return Check(step, found.verdict, reason, n=len(found.checks), scope=step)

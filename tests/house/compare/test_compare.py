@@ -1,0 +1,179 @@
+"""Candidate against base through the real command, in a copy of the small sample repository."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from small import Ran, commit, edit, git
+
+from mainline import registry, settings
+from mainline.compare import base as bases
+from mainline.data import validate
+from mainline.evaluate import evaluate
+from mainline.files import digest_tree
+from mainline.git import head
+from mainline.train import train
+from mainline.verdict import Verdict, read_verdict
+
+Call = Callable[..., Ran]
+
+
+def pipeline(root: Path) -> None:
+    """The three stages, in this process and without DVC."""
+    for step in (validate, train, evaluate):
+        step.run(root)
+
+
+def reasons(root: Path) -> dict[str, tuple[str, str]]:
+    """The checks of the comparison: name to verdict and reason."""
+    found = read_verdict(root / "reports" / "verdicts" / "compare.json")
+    return {c.name: (c.verdict.value, c.reason) for c in found.checks}
+
+
+def document(root: Path) -> dict:
+    return json.loads((root / "reports" / "comparison.json").read_text("utf-8"))
+
+
+@pytest.fixture
+def released(repository: Path, call: Call) -> Path:
+    """The repository with v1.0.0 in production."""
+    assert call(repository, "compare").status == 0
+    assert call(repository, "register").status == 0
+    assert call(repository, "promote", "v1.0.0").status == 0
+    return repository
+
+
+def test_the_first_model_is_held_against_a_dummy_and_a_linear_one(
+    repository: Path, call: Call
+) -> None:
+    """Without any base the two baselines are the base, and both are in the document."""
+    assert call(repository, "compare").status == 0
+    found = document(repository)
+    assert found["base"]["commit"] is None
+    assert {m["scope"] for m in found["metrics"]} == {"dummy baseline", "linear baseline"}
+    assert found["rows"]["positives"] > 0
+
+
+def test_the_same_model_is_unchanged(released: Path, call: Call) -> None:
+    """Byte for byte what is in production: PASS without scoring anything."""
+    assert call(released, "compare").status == 0
+    assert reasons(released)["unchanged"][0] == "PASS"
+    assert document(released)["base"]["label"] == "production v1.0.0"
+
+
+def test_another_file_with_the_same_predictions_is_unchanged(released: Path, call: Call) -> None:
+    """A refactoring that changes no prediction passes, and is scored on both sides."""
+    edit(
+        released, "src/project/features.py", "built = frame.copy()", "built = frame.copy(deep=True)"
+    )
+    commit(released, "The same in other words")
+    pipeline(released)
+    assert call(released, "compare").status == 0
+    assert "Every prediction is that of production v1.0.0" in reasons(released)["unchanged"][1]
+
+
+def test_a_worse_model_fails_with_its_numbers(released: Path, call: Call) -> None:
+    """Hardly any tree: the gate says which metric, by how much and how sure."""
+    edit(released, "params.yaml", "max_iter: 150", "max_iter: 1")
+    edit(released, "params.yaml", "learning_rate: 0.06", "learning_rate: 0.001")
+    commit(released, "Hardly any tree")
+    pipeline(released)
+    ran = call(released, "compare")
+    assert ran.status == 10, ran.out
+    verdict, reason = reasons(released)["average_precision"]
+    assert verdict == "FAIL"
+    assert "worse, 95% bounds" in reason
+    assert call(released, "gate").status == 10
+    assert call(released, "register").status == 10
+    assert len(git(released, "tag").splitlines()) == 2
+
+
+def test_the_base_sets_the_limits(released: Path, call: Call) -> None:
+    """A raised delta is shown, is INCONCLUSIVE, and the base's delta is the one that counts."""
+    edit(released, "params.yaml", "delta: 0.03", "delta: 0.9")
+    edit(released, "params.yaml", "max_iter: 150", "max_iter: 140")
+    commit(released, "A wider gate")
+    pipeline(released)
+    assert call(released, "compare").status in (10, 11)
+    verdict, reason = reasons(released)["policy"]
+    assert verdict == "INCONCLUSIVE"
+    assert "gate.delta: 0.03 -> 0.9" in reason
+    assert document(released)["delta"] == 0.03
+
+
+def test_edited_model_tests_are_shown(released: Path, call: Call) -> None:
+    """Who changes the tests that judge them needs a person."""
+    (released / "tests" / "model").mkdir(parents=True, exist_ok=True)
+    (released / "tests" / "model" / "test_more.py").write_text("")
+    commit(released, "Another test")
+    pipeline(released)
+    assert call(released, "compare").status == 11
+    assert "tests/model/test_more.py" in reasons(released)["policy"][1]
+
+
+def test_another_split_is_inconclusive(released: Path, call: Call) -> None:
+    """With another salt the base may have trained on these test rows."""
+    edit(released, "params.yaml", "salt: mainline-1", "salt: mainline-2")
+    commit(released, "Another salt")
+    pipeline(released)
+    assert call(released, "compare").status in (10, 11)
+    assert reasons(released)["same split"][0] == "INCONCLUSIVE"
+
+
+def test_a_base_whose_model_is_lost_is_trained_again(released: Path, call: Call) -> None:
+    """Neither cache nor store has it: its own code makes it again, with the same digest."""
+    edit(released, "params.yaml", "max_iter: 150", "max_iter: 140")
+    commit(released, "Fewer trees")
+    pipeline(released)
+    lost = json.loads(json.dumps(registry.versions(released, "card-fraud")[0].digest))
+    keep = released / ".dvc" / "cache"
+    shutil.rmtree(keep)
+    ran = call(released, "compare")
+    assert ran.status in (0, 11), ran.out + ran.err
+    assert document(released)["base"]["digest"] == lost
+    assert "base reproduced" not in reasons(released)
+
+
+def test_predictions_of_another_model_are_refused(released: Path, call: Call) -> None:
+    """Trained but not evaluated: status 12 and the remedy."""
+    edit(released, "params.yaml", "max_iter: 150", "max_iter: 20")
+    train.run(released)
+    ran = call(released, "compare")
+    assert (ran.status, "not those of the model in models/" in ran.said) == (12, True)
+    found = read_verdict(released / "reports" / "verdicts" / "compare.json")
+    assert found.verdict is Verdict.ERROR
+    assert not (released / "reports" / "comparison.json").exists()
+
+
+def test_the_base_is_production_then_newest_then_main_then_nothing(repository: Path) -> None:
+    """The order of preference, step by step; a named base is taken as named."""
+    options = settings.load(repository)
+    assert bases.find(repository, options).commit is None
+    git(repository, "checkout", "--quiet", "-b", "change")
+    commit(repository, "A change")
+    main = git(repository, "rev-parse", "main")
+    assert bases.find(repository, options).commit == main
+    for number in ("v1.0.0", "v1.1.0"):
+        git(repository, "tag", "-a", f"card-fraud@{number}", "-m", number, main)
+    assert bases.find(repository, options).version.name == "v1.1.0"
+    first = git(repository, "rev-list", "--max-parents=0", "HEAD")
+    git(repository, "tag", "-a", "card-fraud@v0.9.0", "-m", "v0.9.0", first)
+    git(repository, "tag", "-a", "card-fraud#prod#1", "-m", "to prod", first)
+    assert bases.find(repository, options).label == "production v0.9.0"
+    assert bases.find(repository, options, "main").commit == main
+    assert bases.find(repository, options, "v1.0.0").version.name == "v1.0.0"
+
+
+def test_the_base_leaves_no_worktree_behind(released: Path, call: Call) -> None:
+    """Whatever happened, `git worktree list` names this checkout alone."""
+    edit(released, "params.yaml", "max_iter: 150", "max_iter: 140")
+    commit(released, "Fewer trees")
+    pipeline(released)
+    before = head(released), digest_tree(released / "models")
+    call(released, "compare")
+    assert len(git(released, "worktree", "list").splitlines()) == 1
+    assert (head(released), digest_tree(released / "models")) == before
