@@ -1,10 +1,13 @@
-"""What all tests share: the same Git on every machine."""
+"""What all tests share: the same Git on every machine, and the project's own data and model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from mainline.errors import MainlineError
 
 GIT_CONFIG = """\
 [user]
@@ -33,3 +36,27 @@ def same_git(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
         patch.setenv("GIT_TERMINAL_PROMPT", "0")
         yield
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The root of this repository, with its data; they are pulled where they are not there yet."""
+    from mainline.data.store import pull
+
+    here = Path(__file__).resolve().parents[1]
+    if not (here / "data").is_dir():
+        if not (here / "data.dvc").exists():
+            pytest.skip("there is no data yet: `./mainline data add FILE`")
+        try:
+            pull(here)
+        except MainlineError as error:
+            pytest.skip(f"the data cannot be had: {error}")
+    return here
+
+
+@pytest.fixture(scope="session")
+def trained(root: Path) -> Path:
+    """The root of this repository, with the model that the pipeline trained."""
+    if not (root / "models" / "model.json").exists():
+        pytest.skip("there is no model yet: `./mainline pipeline`")
+    return root

@@ -85,8 +85,10 @@ def require_history(root: Path) -> None:
 
 def dirty(root: Path, *paths: str) -> list[str]:
     """Paths with uncommitted changes (untracked ones too), limited to `paths` if any."""
-    out = git(root, "status", "--porcelain", "--untracked-files=all", "--", *paths, check=False)
-    return [line[3:] for line in out.splitlines()]
+    # With -z names come as they are; without it those with blanks come in quotes.
+    out = git(root, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--",
+              *paths, check=False)  # fmt: skip
+    return [entry[3:] for entry in out.split("\0") if entry]
 
 
 @contextlib.contextmanager
