@@ -82,7 +82,9 @@ def variables(root: Path) -> dict[str, str]:
     """The environment in which the launcher runs a command of `root`."""
     from mainline.environment import surroundings
 
-    return surroundings(str(root), sys.executable)
+    # `call` sets the root of this process, which is not that of another repository.
+    env = surroundings(str(root), sys.executable)
+    return {name: value for name, value in env.items() if name != "MAINLINE_ROOT"}
 
 
 def run(root: Path, *words: str, env: dict[str, str] | None = None) -> Ran:

@@ -111,6 +111,7 @@ def test_a_revert_is_the_version_that_was_there(approved: Path, call: Call) -> N
     edit(approved, "params.yaml", "max_iter: 140", "max_iter: 150")
     commit(approved, "Back again")
     dvc(approved, "repro", "--quiet", "--force")
+    git(approved, "push", "--quiet", "origin", "main")
     assert digest_tree(approved / "models") == first
     assert call(approved, "compare").status == 0
     ran = call(approved, "register")

@@ -1,0 +1,36 @@
+"""Throw-away repositories on real tables, in which only what a forker edits was edited."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import tools
+from copies import ROOT, copy_tree
+from small import dvc, git
+
+
+def table(name: str) -> Path:
+    """A real table: from MAINLINE_TEST_TABLES, or `../shared/data` beside this repository."""
+    beside = ROOT.parent / "shared" / "data" / name
+    return beside if beside.is_file() else tools.table(name)
+
+
+def repository(root: Path, source: Path, params: str, schema: str, project: dict[str, str]) -> Path:
+    """This repository with another params.yaml, schema.yaml, data/ and src/project; committed."""
+    root.mkdir()
+    copy_tree(root)
+    for name in ("tests/house", "benchmarks", "demo-store", "docs"):
+        shutil.rmtree(root / name, ignore_errors=True)
+    (root / "data.dvc").unlink()
+    (root / "params.yaml").write_text(params, encoding="utf-8")
+    (root / "schema.yaml").write_text(schema, encoding="utf-8")
+    for name, text in project.items():
+        (root / "src" / "project" / name).write_text(text, encoding="utf-8")
+    (root / "data" / "rows").mkdir(parents=True)
+    shutil.copy(source, root / "data" / "rows" / source.name)
+    git(root, "init", "--quiet")
+    dvc(root, "add", "--quiet", "data")
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "Another table")
+    return root
