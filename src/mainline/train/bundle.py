@@ -57,8 +57,9 @@ def raw_inputs(frame: pd.DataFrame, raw: Sequence[dict[str, Any]]) -> pd.DataFra
             raise DataError(f"The column {name!r} that the model needs is gone", "Add it")
         series = coerce_column(frame[name], Column(name=name, type=entry["type"], role="feature"))
         if entry["categories"] is not None:
-            known = series.where(series.isin(entry["categories"]), None)
-            codes = pd.Categorical(known, categories=entry["categories"])
+            known: Any = pd.CategoricalDtype(entry["categories"])
+            # What is not among them gets the code -1, which is missing.
+            codes = pd.Categorical.from_codes(known.categories.get_indexer(series), dtype=known)
             series = pd.Series(codes, index=frame.index)
         columns[name] = series
     return pd.DataFrame(columns, index=frame.index)
