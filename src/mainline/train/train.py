@@ -64,7 +64,7 @@ def run(root: Path) -> StepVerdict:
         done = StepVerdict(
             "train",
             (Check("trained", Verdict.PASS,
-                   f"Trained on {counts['train']} rows, threshold from {counts['tune']}",
+                   f"Trained on {counts['train']} rows, {counts['tune']} kept for tuning",
                    value=int(counts["train"]), n=len(rows.part), unit="rows"),),
             {"code": inputs.code_digest(root), "data": table.data_digest(root),
              "split": split_digest(options, rules), "model": digest},
