@@ -39,7 +39,8 @@ def build(seed, **args):
     """Numbers only."""
     numbers = make_pipeline(SimpleImputer(), StandardScaler())
     pick = make_column_selector(dtype_include="number")
-    return make_pipeline(ColumnTransformer([("n", numbers, pick)]), LogisticRegression(max_iter=200))
+    columns = ColumnTransformer([("n", numbers, pick)])
+    return make_pipeline(columns, LogisticRegression(max_iter=200))
 '''
 
 
