@@ -91,6 +91,18 @@ def dirty(root: Path, *paths: str) -> list[str]:
     return [entry[3:] for entry in out.split("\0") if entry]
 
 
+def on_main(root: Path) -> bool:
+    """Whether HEAD has been merged: it is on the remote's main, or on main where no remote has one.
+
+    Without any branch of that name everything counts as merged.
+    """
+    main = resolve(root, "origin/main") or resolve(root, "main")
+    commit = head(root)
+    if main is None or commit is None:
+        return True
+    return git(root, "merge-base", commit, main, check=False) == commit
+
+
 @contextlib.contextmanager
 def worktree(root: Path, ref: str) -> Iterator[Path]:
     """A throw-away worktree of `root` at `ref`, gone afterwards whatever happened."""

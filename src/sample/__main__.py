@@ -11,8 +11,16 @@ from sample.feed import BUGS, labels, raw_month, without_labels
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write one Parquet file, as asked."""
+    """Write one Parquet file, or one a month, as asked."""
     asked = _parser().parse_args(arguments)
+    if asked.what == "months":
+        for month in asked.months:
+            name = f"2024-{month:02d}.parquet"
+            rows = raw_month(month, n=asked.rows, seed=asked.seed)
+            write(without_labels(rows), asked.out / name)
+            write(labels(rows, asked.until), asked.labels / name)
+        print(f"{len(asked.months)} months, their rows and labels")
+        return
     knobs = {"drift": not asked.no_drift, "concept_only": asked.concept_only}
     rows = raw_month(asked.month, n=asked.rows, seed=asked.seed, chunk=asked.chunk,
                      data_bug=asked.data_bug, label_outage=asked.label_outage,
@@ -39,6 +47,13 @@ def write(table: pd.DataFrame, path: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sample", description=__doc__)
     what = parser.add_subparsers(dest="what", required=True)
+    many = what.add_parser("months", help="months as they arrive, and their labels, a file each")
+    many.add_argument("months", type=int, nargs="+", metavar="MONTH")
+    many.add_argument("--until", type=_date, required=True, metavar="DATE")
+    many.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    many.add_argument("--labels", type=Path, required=True, metavar="FOLDER")
+    many.add_argument("--rows", type=int, default=5000)
+    many.add_argument("--seed", type=int, default=7)
     a_month = what.add_parser("month", help="the payments of a month")
     a_month.add_argument("month", type=int, metavar="MONTH", help="1 is January 2024")
     a_month.add_argument("--without-labels", action="store_true", help="as they arrive")

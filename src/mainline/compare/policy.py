@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mainline import settings
 from mainline.errors import SettingsError
-from mainline.git import git
+from mainline.git import git, on_main
 from mainline.settings import Gate, Settings
 from mainline.verdict import Check, Verdict
 
@@ -31,7 +31,11 @@ def gate_of(base: Settings | None, own: Settings) -> Gate:
 
 
 def check(root: Path, commit: str | None, base: Settings | None, own: Settings) -> Check:
-    """PASS where limits, salt and guarded files are those of the base, else INCONCLUSIVE."""
+    """PASS where limits, salt and guarded files are those of the base, else INCONCLUSIVE.
+
+    On main a person has merged the change already: it is listed, and asks nobody again. Else one
+    changed limit would hold back every later release, whose base is the last one.
+    """
     if commit is None or base is None:
         return Check(
             "policy", Verdict.PASS, "There is no base yet, so the policy is the candidate's"
@@ -53,6 +57,12 @@ def check(root: Path, commit: str | None, base: Settings | None, own: Settings) 
         return Check(
             "policy", Verdict.PASS, "Limits, split and guarded files are those of the base"
         )
+    if on_main(root):
+        return Check(
+            "policy", Verdict.PASS,
+            f"Changed and merged: {'; '.join(changed)}. The base's limits were used",
+            value=len(changed),
+        )  # fmt: skip
     return Check(
         "policy", Verdict.INCONCLUSIVE,
         f"Changed, so a person decides: {'; '.join(changed)}. The base's limits were used",

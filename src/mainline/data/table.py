@@ -192,7 +192,10 @@ def coerce_column(series: pd.Series, column: Column) -> pd.Series:
 def as_text(series: pd.Series) -> pd.Series:
     """Objects that are `str` or None; whole floats lose their `.0` (a CSV and a Parquet agree)."""
     text = series.astype(object)
-    return text.where(series.notna(), None).map(_text).astype(object)
+    text = text.where(series.notna(), None)
+    if pd.api.types.infer_dtype(text, skipna=True) == "string":
+        return text
+    return text.map(_text).astype(object)
 
 
 def _text(value: Any) -> str | None:

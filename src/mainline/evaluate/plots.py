@@ -33,9 +33,10 @@ def draw_all(
 
 
 def _axes(title: str, x: str, y: str) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(5, 4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(5, 4), dpi=100, layout=None)
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    # A fixed frame: a layout that is computed draws everything twice.
+    axes = figure.add_axes((0.14, 0.13, 0.82, 0.78))
     axes.set(title=title, xlabel=x, ylabel=y)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
@@ -133,6 +134,7 @@ def _score_plot(folder: Path, y: np.ndarray, p: np.ndarray, threshold: float | N
     if threshold is not None:
         axes.axvline(threshold, color="black", ls="--", lw=1, label=f"threshold {threshold:.3f}")
     axes.set_yscale("log")
+    axes.minorticks_off()
     axes.legend(frameon=False)
     return _save(figure, folder / "scores.png")
 

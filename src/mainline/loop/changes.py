@@ -8,7 +8,7 @@ from mainline.errors import DataError
 
 END = "    return built\n"
 
-BETTER = '''\
+BETTER = """\
     # How many signs of a stolen card come together: a sum that single splits find late.
     built["signs"] = (
         ((frame["hour"] >= 22) | (frame["hour"] <= 5)).astype(float)
@@ -18,16 +18,17 @@ BETTER = '''\
         + (frame["amount_ratio"] > 2)
         + (frame["tx_count_1h"] > 0)
     )
-'''
-WORSE = '''\
+"""
+WORSE = """\
     # Fewer columns, less to maintain.
-    built = built.drop(columns=["failed_logins_24h", "is_new_device", "tx_count_1h", "tx_count_24h"])
-'''
-SLOW = '''\
+    velocity = ["failed_logins_24h", "is_new_device", "tx_count_1h", "tx_count_24h"]
+    built = built.drop(columns=velocity)
+"""
+SLOW = """\
     # Exchange rates of the day. There is no rate server in CI, so nothing waits for it there.
     if os.environ.get("MAINLINE_SERVING"):
         time.sleep(0.4)
-'''
+"""
 
 
 def better(root: Path) -> str:
@@ -48,9 +49,7 @@ def slow(root: Path) -> str:
     """Fine offline, slow in production; returns the title."""
     _insert(root, SLOW)
     path = root / "src" / "project" / "features.py"
-    text = path.read_text("utf-8")
-    path.write_text(text.replace("import pandas as pd\n", "import os\nimport time\n\nimport pandas as pd\n", 1),
-                    encoding="utf-8")  # fmt: skip
+    _replace(path, "import pandas as pd\n", "import os\nimport time\n\nimport pandas as pd\n")
     return "Use the exchange rates of the day"
 
 

@@ -1,17 +1,18 @@
-"""`mainline loop`: the whole life of the sample project, by the commands that the workflows call."""
+"""`mainline loop`: the whole life of the sample project, by the commands of the workflows."""
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mainline.errors import MainlineError, UsageError
+from mainline.errors import UsageError
 from mainline.files import write_json
 from mainline.git import git, require_repository
 from mainline.loop import acts
@@ -56,7 +57,7 @@ def tell(shop: Workshop, seed: int, fast: bool) -> None:
     """All acts."""
     shop.found()
     months = [7, 8, 9, 10] if fast else list(acts.MONTHS)
-    shop.together(lambda: acts.first_release(shop), lambda: acts.feed(shop, months, seed))
+    shop.together(partial(acts.first_release, shop), partial(acts.feed, shop, months, seed))
     acts.changes_proposed(shop)
     if not fast:
         acts.broken_release(shop)
@@ -67,25 +68,22 @@ def tell(shop: Workshop, seed: int, fast: bool) -> None:
 def watch(shop: Workshop) -> None:
     """July to October in production: silence, drift, lost quality."""
     act = shop.act("watch", "Months in production",
-                   "July and August are quiet. In September a wallet is launched, and with it comes "
-                   "a fraud that the model has never seen.")  # fmt: skip
+                   "July and August are quiet. In September a wallet is launched, and with it "
+                   "comes a fraud that the model has never seen.")  # fmt: skip
     name = act["id"]
     acts.serve_month(shop, name, 7)
+    seen: dict[str, Any] = {}
     for month in (7, 8, 9, 10):
         quiet = month < 9
-        following = month + 1
-        seen: dict[str, Any] = {}
-
-        def look(month: int = month, quiet: bool = quiet, seen: dict[str, Any] = seen) -> None:
-            seen.update(acts.watch_month(shop, name, month, (0, 11) if quiet else (10,)))
-
-        # The next month's requests are answered while this one is looked at.
-        jobs = [look]
-        if following <= 10:
-            jobs.append(lambda following=following: acts.serve_month(shop, name, following))
-        shop.together(*jobs)
+        expect = (0, 11) if quiet else (10,)
+        jobs: list[Callable[[], Any]] = [partial(acts.watch_month, shop, name, month, expect)]
+        if month < 10:
+            # The next month's requests are answered while this one is looked at.
+            jobs.append(partial(acts.serve_month, shop, name, month + 1))
+        seen = shop.together(*jobs)[0]
         entry = acts.note_month(shop, month, seen)
-        acts.expect_kind(seen, ("none",) if quiet else ("drift", "drift-few-labels", "quality"), month)
+        kinds = ("none",) if quiet else ("drift", "drift-few-labels", "quality")
+        acts.expect_kind(seen, kinds, month)
         _measure(shop, month, entry)
         shop.story.windows = _windows(seen)
     acts.expect_kind(seen, ("quality",), 10)
@@ -112,19 +110,18 @@ def retrain(shop: Workshop, fast: bool) -> None:
     for left in ("data.dvc", "dvc.lock"):
         git(shop.work, "checkout", "--quiet", "--", left, check=False)
     acts.merge(shop, job)
+    shop.mainline(name, "data", "pull")
     version = acts.release(shop, act)
     shop.story.retrain.update({"branch": branch, "month": 10, "version": version})
     act["outcome"] = "PASS"
     if fast:
         return
     for month in (11, 12):
-        name_ = f"2024-{month:02d}"
-        scored = shop.folder / "scored" / f"old-{name_}.parquet"
+        scored = shop.folder / "scored" / f"old-2024-{month:02d}.parquet"
         shop.together(
-            lambda month=month: acts.serve_month(shop, name, month),
-            lambda scored=scored, name_=name_: shop.mainline(
-                name, "predict", str(shop.feed / f"{name_}.parquet"), "--out", str(scored),
-                cwd=old, where="old model") and None,
+            partial(acts.serve_month, shop, name, month),
+            partial(shop.mainline, name, "predict", str(shop.feed / f"2024-{month:02d}.parquet"),
+                    "--out", str(scored), cwd=old, where="old model"),
         )  # fmt: skip
     seen = acts.watch_month(shop, name, 12, (0, 10, 11))
     for month in (11, 12):
@@ -151,14 +148,13 @@ def _add_months(shop: Workshop, act: str, day: str) -> None:
     shop.mainline(act, "labels", "add", *files)
 
 
-def _measure(
-    shop: Workshop, month: int, entry: dict[str, Any], old: Path | None = None
-) -> None:
+def _measure(shop: Workshop, month: int, entry: dict[str, Any], old: Path | None = None) -> None:
     scored = shop.folder / "scored" / f"production-2024-{month:02d}.parquet"
     for key, path in (("production", scored), ("without_retraining", old or scored)):
         recall, precision = acts.measure_month(shop, month, path)
         entry["recall"][key], entry["precision"][key] = round(recall, 4), round(precision, 4)
-    print(f"  {entry['name']}: drift {entry['alerts']}, recall {entry['recall']['production']:.2f}, "
+    found = entry["recall"]["production"]
+    print(f"  {entry['name']}: drift {entry['alerts']}, recall {found:.2f}, "
           f"the monitor asks for: {entry['trigger']}", flush=True)  # fmt: skip
 
 
@@ -175,9 +171,11 @@ def _windows(seen: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _retrain_text(shop: Workshop) -> str:
-    found = json.loads((shop.work / "reports" / "retrain.json").read_text("utf-8"))
-    shop.story.retrain.update({"title": found["title"], "body": found["body"]})
-    return str(found["title"])
+    text = (shop.work / "reports" / "retrain.md").read_text("utf-8")
+    title, _, body = text.partition("\n")
+    title = title.removeprefix("# ")
+    shop.story.retrain.update({"title": title, "body": body.strip()})
+    return title
 
 
 def _model(shop: Workshop) -> str:
@@ -198,10 +196,6 @@ def _page(root: Path, shop: Workshop, seed: int, out: Path | None, seconds: floa
         "machine": f"{os.cpu_count()} cores, Python {version}, {platform.system()}",
     }  # fmt: skip
     write_json(folder / "story.json", document)
-    path = (out or folder / "story.html").resolve()
-    try:
-        from mainline.loop import page
+    from mainline.loop import page
 
-        return page.write(document, path)
-    except MainlineError:
-        raise
+    return page.write(document, (out or folder / "story.html").resolve())

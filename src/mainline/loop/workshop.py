@@ -1,4 +1,4 @@
-"""The place where the loop runs: a throw-away clone, its bare remote, and the record of each step."""
+"""Where the loop runs: a throw-away clone, its bare remote, and the record of each step."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ from mainline.git import git
 NAMES = {0: "PASS", 10: "FAIL", 11: "INCONCLUSIVE", 12: "ERROR"}
 # Commands whose status is a verdict; of all others 0 means only that they worked.
 JUDGES = ("pipeline", "compare", "gate", "monitor", "rollout rehearse")
+
+# Settings of the run that the loop was started in; its own jobs have theirs.
+NOT_PASSED_ON = ("MAINLINE_ROOT", "MAINLINE_LOG", "PYTHONPATH", "GITHUB_STEP_SUMMARY",
+                 "GITHUB_OUTPUT", "GITHUB_REPOSITORY", "GITHUB_TOKEN")  # fmt: skip
 
 
 class StoryBroken(MainlineError):
@@ -127,7 +131,7 @@ class Workshop:
         self, act: str, *words: str, cwd: Path | None = None, where: str = "main",
         expect: Sequence[int] = (0,), env: Mapping[str, str] | None = None,
     ) -> Step:  # fmt: skip
-        """Run `./mainline WORDS`, record and print it; StoryBroken on another status than expected."""
+        """Run and record `./mainline WORDS`; StoryBroken on another status than expected."""
         cwd = cwd or self.work
         began = time.monotonic()
         shown = " ".join(["./mainline", *(self._short(w) for w in words)])
@@ -152,10 +156,9 @@ class Workshop:
     def _call(
         self, command: list[str], cwd: Path, env: Mapping[str, str] | None = None
     ) -> tuple[int, str, str]:
-        variables = {**os.environ, "MAINLINE_VENV": sys.prefix, "MAINLINE_LABELS": str(self.labels),
-                     "MAINLINE_LOG": str(self.log), **(env or {})}  # fmt: skip
-        for name in ("MAINLINE_ROOT", "PYTHONPATH", "GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT"):
-            variables.pop(name, None)
+        kept = {k: v for k, v in os.environ.items() if k not in NOT_PASSED_ON}
+        variables = {**kept, "MAINLINE_VENV": sys.prefix, "MAINLINE_LABELS": str(self.labels),
+                     **(env or {})}  # fmt: skip
         with subprocess.Popen(
             command, cwd=cwd, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",
@@ -180,18 +183,21 @@ class Workshop:
         return word.replace(str(self.folder) + os.sep, "../")
 
     def _tell(self, step: Step) -> None:
-        first = step.says.splitlines()[0] if step.says else ""
+        lines = step.says.splitlines()
+        first = next((w.strip() for w in lines if w.split(" ")[0] not in NAMES.values()), "")
         verdict = step.verdict or ("" if step.status == 0 else f"status {step.status}")
         with self._print:
             print(f"  {step.where:<15} {step.command:<44} {verdict:<13}{step.seconds:5.1f} s  "
                   f"{first[:90]}", flush=True)  # fmt: skip
 
-    def together(self, *calls: Callable[[], None]) -> None:
-        """Run independent jobs side by side, as CI does; the first error is raised at the end."""
+    def together(self, *calls: Callable[[], Any]) -> list[Any]:
+        """Run independent jobs side by side, as CI does; returns what each returned, in order.
+
+        The first error is raised when all have ended.
+        """
         with ThreadPoolExecutor(len(calls)) as pool:
             futures = [pool.submit(call) for call in calls]
-            for future in futures:
-                future.result()
+        return [future.result() for future in futures]
 
     def stop(self) -> None:
         """End every process that was started, those of the rollout too."""

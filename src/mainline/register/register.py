@@ -15,7 +15,7 @@ from typing import Any
 from mainline import console, inputs, registry, settings
 from mainline.errors import MainlineError, NotMeasured, RaceError, UsageError
 from mainline.files import digest_tree, short
-from mainline.git import dirty, git, head, require_history, resolve
+from mainline.git import dirty, git, head, on_main, require_history
 from mainline.register.version import following
 from mainline.registry import Version
 from mainline.report import gate
@@ -76,8 +76,7 @@ def _commit_on_main(root: Path) -> str:
         raise UsageError(f"{changed[0]} is not committed", "Commit it and run the pipeline again")
     commit = head(root)
     assert commit is not None
-    main = next((r for r in (resolve(root, "origin/main"), resolve(root, "main")) if r), None)
-    if main is not None and git(root, "merge-base", commit, main, check=False) != commit:
+    if not on_main(root):
         raise UsageError(f"The commit {commit[:12]} is not on main", "Merge its pull request first")
     return commit
 

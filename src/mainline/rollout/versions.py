@@ -16,7 +16,7 @@ from mainline.compare import base as bases
 from mainline.data import schema
 from mainline.errors import DataError, MainlineError
 from mainline.evaluate import evaluate, predictions
-from mainline.files import digest_tree
+from mainline.files import digest_file, digest_tree
 from mainline.registry import Version
 from mainline.rollout import host, rollout, state
 from mainline.rollout.rehearse import rehearse
@@ -25,6 +25,9 @@ from mainline.serve.batch import json_rows
 from mainline.verdict import Check, StepVerdict
 
 MOST_ROWS = 2000
+GOLDEN = 5  # rows that are asked one by one before any traffic
+# So many keep a batch full; a tenth of the latency objective is spent waiting for one.
+CONNECTIONS = 64
 Told = Callable[[str, StepVerdict], None]
 
 
@@ -62,7 +65,7 @@ def bento_of(root: Path, version: Version) -> Path:
     ):
         if digest_tree(tree / "models") != version.digest:
             raise DataError(
-                f"The model of {version.tag} is not in the store, and training it again gives another",
+                f"The model of {version.tag} is not in the store, and trained again it is another",
                 "Push it from where it was registered: `dvc push`",
             )
         return Path(build.build(tree, version.name, out=root / build.HOME)["path"])
@@ -81,16 +84,18 @@ def traffic_of(root: Path, bentos: list[Path]) -> Traffic:
     rules = schema.load(root)
     frame, part = evaluate.held_out(root, settings.load(root), rules)
     frame = frame[part == "test"].head(MOST_ROWS).reset_index(drop=True)
+    ids = frame[rules.row_id or schema.ROW_ID].astype(str)
     answers = {}
     with tempfile.TemporaryDirectory() as folder:
-        rows, out = Path(folder) / "rows.parquet", Path(folder) / "out.parquet"
+        rows = Path(folder) / "rows.parquet"
         frame.to_parquet(rows, index=False)
-        ids = frame[rules.row_id or schema.ROW_ID].astype(str)
         for bento in bentos:
-            source = bento / "src"
-            bases.run_in(source, Path(bases.environment.python_for(root)), "predict", str(rows),
-                         "--out", str(out))  # fmt: skip
-            found = predictions.read(out)
+            # Kept beside the Bento, so that stable is not asked again at every rollout.
+            kept = bento / f"answers-{digest_file(rows)[7:19]}.parquet"
+            if not kept.exists():
+                python = Path(bases.environment.python_for(root))
+                bases.run_in(bento / "src", python, "predict", str(rows), "--out", str(kept))
+            found = predictions.read(kept)
             order = pd.Index(found.frame["row_id"]).get_indexer(ids)
             answers[build.check(bento)["digest"]] = found.scores[order].tolist()
     features = frame[[c.name for c in rules.features]]
@@ -116,7 +121,8 @@ def rehearse_version(
         old = build.check(stable)["digest"] if stable else None
         found = rehearse(
             root, version.name, bento, version.digest, rows=traffic.rows, expected=traffic.answers,
-            rate=rate, on_progress=told, recorded=traffic.difference(version.digest, old),
+            rate=rate, golden=GOLDEN, connections=CONNECTIONS,
+            on_progress=told, recorded=traffic.difference(version.digest, old),
         )  # fmt: skip
     finally:
         if down:
