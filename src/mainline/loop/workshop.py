@@ -87,10 +87,9 @@ class Workshop:
         """Make the repository and its remote from HEAD of `source`."""
         git(self.folder, "init", "--quiet", "--bare", "--initial-branch=main", str(self.remote))
         self.work.mkdir()
-        archive = self.folder / "head.tar"
-        git(self.source, "archive", "--format=tar", f"--output={archive}", "HEAD")
-        shutil.unpack_archive(archive, self.work, filter="data")
-        archive.unlink()
+        index = {"GIT_INDEX_FILE": str(self.folder / "index")}
+        git(self.source, "read-tree", "HEAD", env=index)
+        git(self.source, "checkout-index", "--all", f"--prefix={self.work}{os.sep}", env=index)
         git(self.work, "init", "--quiet", "--initial-branch=main")
         self._configure(self.work)
         git(self.work, "remote", "add", "origin", str(self.remote))
