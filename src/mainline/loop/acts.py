@@ -156,22 +156,24 @@ def feed(shop: Workshop, months: list[int], seed: int) -> None:
                 "2025-03-01", "--out", str(shop.feed), "--labels", str(shop.labels))  # fmt: skip
 
 
-def serve_month(shop: Workshop, act: str, month: int) -> None:
+def serve_month(shop: Workshop, act: str, clone: Path, month: int) -> None:
     """Production answers the month's requests; each answer goes to the prediction log."""
     name = f"2024-{month:02d}"
     shop.mainline(act, "predict", str(shop.feed / f"{name}.parquet"), "--log", str(shop.log),
                   "--out", str(shop.folder / "scored" / f"production-{name}.parquet"),
-                  where="production")  # fmt: skip
+                  cwd=clone, where="production")  # fmt: skip
 
 
-def watch_month(shop: Workshop, act: str, month: int, expect: tuple[int, ...]) -> dict[str, Any]:
+def watch_month(
+    shop: Workshop, act: str, clone: Path, month: int, expect: tuple[int, ...]
+) -> dict[str, Any]:  # fmt: skip
     """Look at production on the first day after the month; returns reports/monitor.json."""
     day = first_after(month)
     # One page by Evidently shows what such pages are; each takes as long as all else here.
     html = [] if month == 9 else ["--no-html"]
     shop.mainline(act, "monitor", "--as-of", day, "--log", str(shop.log), *html,
-                  where="production", expect=expect)  # fmt: skip
-    return json.loads((shop.work / "reports" / "monitor.json").read_text("utf-8"))
+                  cwd=clone, where="production", expect=expect)  # fmt: skip
+    return json.loads((clone / "reports" / "monitor.json").read_text("utf-8"))
 
 
 def first_after(month: int) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -57,58 +55,52 @@ def tell(shop: Workshop, seed: int, fast: bool) -> None:
     """All acts."""
     shop.found()
     months = [7, 8, 9, 10] if fast else list(acts.MONTHS)
-    shop.together(partial(acts.first_release, shop), partial(acts.feed, shop, months, seed))
+    shop.together(
+        partial(acts.first_release, shop), partial(acts.feed, shop, months, seed)
+    )  # fmt: skip
     acts.changes_proposed(shop)
-    if not fast:
-        acts.broken_release(shop)
-    watch(shop)
-    retrain(shop, fast)
+    production = shop.clone("production", "main")
+    # The months go on while somebody breaks a release: the schedule has a runner of its own.
+    others = [] if fast else [partial(acts.broken_release, shop)]
+    shop.together(partial(watch, shop, production), *others)
+    retrain(shop, production, fast)
 
 
-def watch(shop: Workshop) -> None:
+def watch(shop: Workshop, production: Path) -> None:
     """July to October in production: silence, drift, lost quality."""
     act = shop.act("watch", "Months in production",
                    "July and August are quiet. In September a wallet is launched, and with it "
                    "comes a fraud that the model has never seen.")  # fmt: skip
     name = act["id"]
-    acts.serve_month(shop, name, 7)
+    shop.mainline(name, "data", "pull", cwd=production, where="production")
+    shop.mainline(name, "pipeline", cwd=production, where="production")
     seen: dict[str, Any] = {}
     for month in (7, 8, 9, 10):
         quiet = month < 9
-        expect = (0, 11) if quiet else (10,)
-        jobs: list[Callable[[], Any]] = [partial(acts.watch_month, shop, name, month, expect)]
-        if month < 10:
-            # The next month's requests are answered while this one is looked at.
-            jobs.append(partial(acts.serve_month, shop, name, month + 1))
-        seen = shop.together(*jobs)[0]
-        entry = acts.note_month(shop, month, seen)
+        acts.serve_month(shop, name, production, month)
+        seen = acts.watch_month(shop, name, production, month, (0, 11) if quiet else (10,))
         kinds = ("none",) if quiet else ("drift", "drift-few-labels", "quality")
         acts.expect_kind(seen, kinds, month)
-        _measure(shop, month, entry)
+        _measure(shop, month, acts.note_month(shop, month, seen))
         shop.story.windows = _windows(seen)
     acts.expect_kind(seen, ("quality",), 10)
     act["outcome"] = "FAIL"
     act["expected"] = "alert in September, lost quality in October"
 
 
-def retrain(shop: Workshop, fast: bool) -> None:
+def retrain(shop: Workshop, production: Path, fast: bool) -> None:
     """The pull request that production asked for, its release, and recall recovered."""
     act = shop.act("retrain", "The retraining",
                    "The monitor asked for a new model. Rows and labels that have matured go on one "
                    "branch; the candidate is judged on new rows and on old ones.")  # fmt: skip
     name = act["id"]
     day = acts.first_after(10)
-    _add_months(shop, name, day)
-    shop.mainline(name, "retrain", "--as-of", day)
+    git(production, "pull", "--quiet", "--ff-only", "origin", "main")
+    _add_months(shop, name, production, day)
+    shop.mainline(name, "retrain", "--as-of", day, cwd=production, where="production")
     branch = f"retrain/{_model(shop)}"
-    clone = shop.clone("pr-5", branch)
-    job = acts.Job(5, branch, _retrain_text(shop), clone)
+    job = acts.Job(5, branch, _retrain_text(shop, production), shop.clone("pr-5", branch))
     acts.prove(shop, act, job, 0)
-    old = shop.folder / "old-model"
-    git(shop.work, "worktree", "add", "--quiet", "--detach", str(old), "HEAD")
-    shutil.copytree(shop.work / "models", old / "models")
-    for left in ("data.dvc", "dvc.lock"):
-        git(shop.work, "checkout", "--quiet", "--", left, check=False)
     acts.merge(shop, job)
     shop.mainline(name, "data", "pull")
     version = acts.release(shop, act)
@@ -118,24 +110,25 @@ def retrain(shop: Workshop, fast: bool) -> None:
         return
     for month in (11, 12):
         scored = shop.folder / "scored" / f"old-2024-{month:02d}.parquet"
+        # `production` still has the model from before: what would have been without retraining.
         shop.together(
-            partial(acts.serve_month, shop, name, month),
+            partial(acts.serve_month, shop, name, shop.work, month),
             partial(shop.mainline, name, "predict", str(shop.feed / f"2024-{month:02d}.parquet"),
-                    "--out", str(scored), cwd=old, where="old model"),
+                    "--out", str(scored), cwd=production, where="old model"),
         )  # fmt: skip
-    seen = acts.watch_month(shop, name, 12, (0, 10, 11))
+    seen = acts.watch_month(shop, name, shop.work, 12, (0, 10, 11))
     for month in (11, 12):
         entry = acts.note_month(shop, month, seen)
         _measure(shop, month, entry, shop.folder / "scored" / f"old-2024-{month:02d}.parquet")
     shop.story.windows += [w for w in _windows(seen) if w["start"] >= "2024-11-01"]
 
 
-def _add_months(shop: Workshop, act: str, day: str) -> None:
+def _add_months(shop: Workshop, act: str, production: Path, day: str) -> None:
     """The months so far, and the labels known by `day`, go into data/ by the two commands."""
     import pandas as pd
 
     rows = [str(shop.feed / f"2024-{m:02d}.parquet") for m in (7, 8, 9, 10)]
-    shop.mainline(act, "data", "add", *rows)
+    shop.mainline(act, "data", "add", *rows, cwd=production, where="production")
     known = shop.folder / "known"
     known.mkdir()
     files = []
@@ -145,7 +138,7 @@ def _add_months(shop: Workshop, act: str, day: str) -> None:
         if len(labels):
             labels.to_parquet(known / path.name, index=False)
             files.append(str(known / path.name))
-    shop.mainline(act, "labels", "add", *files)
+    shop.mainline(act, "labels", "add", *files, cwd=production, where="production")
 
 
 def _measure(shop: Workshop, month: int, entry: dict[str, Any], old: Path | None = None) -> None:
@@ -170,8 +163,8 @@ def _windows(seen: dict[str, Any]) -> list[dict[str, Any]]:
     return out
 
 
-def _retrain_text(shop: Workshop) -> str:
-    text = (shop.work / "reports" / "retrain.md").read_text("utf-8")
+def _retrain_text(shop: Workshop, production: Path) -> str:
+    text = (production / "reports" / "retrain.md").read_text("utf-8")
     title, _, body = text.partition("\n")
     title = title.removeprefix("# ")
     shop.story.retrain.update({"title": title, "body": body.strip()})
