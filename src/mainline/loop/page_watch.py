@@ -82,8 +82,8 @@ def _window(x: float, end: float, row: Row, up: svg.Scale, named: set[str]) -> l
     out = [svg.rect(x + 1.5, up(ratio), end - x - 3, up(0) - up(ratio), css, told, r=1.5)]
     if ratio > up.high:
         out.append(svg.text((x + end) / 2, up(up.high) - 4, f"{ratio:.0f}×", "label", "middle"))
-    # A column is named at its first alarm only: the bars after it are mostly its own.
-    if level in LEVELS[2:] and column not in named:
+    # Named at the first alarm only: names of neighbouring bars would stand on each other.
+    if level in LEVELS[2:] and not named:
         named.add(column)
         room = x - LEFT > len(column) * svg.LETTER
         place = (x - 2, up(ratio) + 12) if room else (x + 2, up(ratio) - 5)

@@ -137,8 +137,9 @@ class Workshop:
         status, out, err = self._call([sys.executable, str(cwd / "mainline"), *words], cwd, env)
         judged = " ".join(words).startswith(JUDGES)
         step = Step(
-            act, shown, where, NAMES.get(status, "ERROR") if judged else None,
-            round(time.monotonic() - began, 2), status, _says(out if out.strip() else err),
+            act, shown, where, NAMES.get(status) if judged else None,
+            round(time.monotonic() - began, 2), status,
+            self._short(_says(out if out.strip() else err)),
             round(began - self.story.began, 2),
         )  # fmt: skip
         self.story.steps.append(step)
@@ -182,8 +183,7 @@ class Workshop:
         return word.replace(str(self.folder) + os.sep, "../")
 
     def _tell(self, step: Step) -> None:
-        lines = step.says.splitlines()
-        first = next((w.strip() for w in lines if w.split(" ")[0] not in NAMES.values()), "")
+        first = (step.says.splitlines() or [""])[0]
         verdict = step.verdict or ("" if step.status == 0 else f"status {step.status}")
         with self._print:
             print(f"  {step.where:<15} {step.command:<44} {verdict:<13}{step.seconds:5.1f} s  "
@@ -217,9 +217,10 @@ def _says(text: str) -> str:
     quiet = ("Updating lock file", "Generating lock file", "To track", "\tgit add", "To enable",
              "\tdvc config", "Use `dvc push`", "> python", "'data.dvc' didn't")  # fmt: skip
     kept = [line for line in lines if not line.startswith(quiet)]
-    verdicts = [line for line in kept if line.split(" ")[0] in NAMES.values()]
-    first = verdicts[-1:] if len(verdicts) > 1 else []
-    return "\n".join([*first, *kept][:12])
+    # The verdict and the step's name stand beside it; what counts is the reasons below.
+    kept = [line for line in kept if not (line.split("  ")[0] in NAMES.values()
+                                          and len(line.split()) == 2)]  # fmt: skip
+    return "\n".join(line.strip() for line in kept[:12])
 
 
 @contextmanager

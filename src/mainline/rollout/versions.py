@@ -75,8 +75,12 @@ def build_version(root: Path, name: str | None) -> dict[str, Any]:
     """`mainline build`: the Bento of a registered version (the newest by default)."""
     version = registry.find(root, settings.load(root).model.name, name)
     path = bento_of(root, version)
-    text = f"{version.tag} is built: {path}"
+    text = f"{version.tag} is built: {_beside(root, path)}"
     return {"version": version.name, "digest": version.digest, "path": str(path), "text": text}
+
+
+def _beside(root: Path, path: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
 def traffic_of(root: Path, bentos: list[Path]) -> Traffic:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mainline import settings
 from mainline.data.schema import Column
 from mainline.data.table import coerce_column
 from mainline.errors import DataError, SettingsError
 from mainline.files import digest_file, digest_tree
-from mainline.settings import entry_point
 from mainline.train import skops_file
 
 FILES = ("model.skops", "model.json", "profile.json")
@@ -173,9 +173,12 @@ def class_names(values: pd.Series) -> pd.Series:
 def load(folder: Path, root: Path | None = None) -> Bundle:
     """Load the bundle in `folder`; the forker's features come from `root/src` (its parent).
 
-    Raises DataError when a file is missing, damaged, or not the one that model.json recorded.
+    What may be loaded and called is said by the params.yaml beside the bundle and never by the
+    bundle: a hand-made one could name anything. Raises DataError when a file is missing, damaged,
+    or not the one that model.json recorded.
     """
     root = root or folder.parent
+    options = settings.load(folder.parent)
     meta = read_meta(folder)
     for name, recorded in meta["files"].items():
         if not (folder / name).is_file() or digest_file(folder / name) != recorded:
@@ -183,8 +186,10 @@ def load(folder: Path, root: Path | None = None) -> Bundle:
                 f"{folder.name}/{name} is not the file that was trained",
                 "Run `./mainline pipeline`, or `dvc pull models` to have it again",
             )
-    estimator = skops_file.load((folder / "model.skops").read_bytes(), meta["trusted"])
-    return Bundle(folder, meta, estimator, entry_point(root, meta["build"]), digest_tree(folder))
+    content = (folder / "model.skops").read_bytes()
+    estimator = skops_file.load(content, options.train.trusted)
+    build = settings.entry_point(root, options.features.build)
+    return Bundle(folder, meta, estimator, build, digest_tree(folder))
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

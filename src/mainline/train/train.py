@@ -198,7 +198,6 @@ def write_bundle(root: Path, rows: Rows, options: settings.Settings, rules: sche
         "estimator": options.train.estimator,
         "args": options.train.args,
         "seed": options.train.seed,
-        "trusted": list(options.train.trusted),
         "trained_until": newest(rows.frame[train], rules),
         "rows": {k: int(v) for k, v in sorted(rows.part.value_counts().items())},
         "digests": {"data": table.data_digest(root), "split": split_digest(options, rules),

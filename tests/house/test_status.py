@@ -1,0 +1,64 @@
+"""What should run beside what does: missing parts are said and are no errors."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from small import git
+
+from mainline import status
+from mainline.rollout import rollout
+
+
+@pytest.fixture
+def answering() -> Iterator[str]:
+    """The address of a service that says it is v1.0.0."""
+
+    class Says(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps({"version": "v1.0.0", "digest": "sha256:" + "a" * 64}).encode()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Says)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def tag(root: Path, name: str, message: str) -> None:
+    """An annotated tag on HEAD."""
+    git(root, "tag", "--annotate", "--message", message, name)
+
+
+def test_nothing_is_an_answer(repository: Path) -> None:
+    """Without versions, service or monitor each is said to be missing, and nothing fails."""
+    found = status.status(repository)
+    assert found["should_run"] is None and found["does_run"] is None
+    assert "no version is at prod" in found["text"]
+    assert "not looked yet" in found["text"]
+
+
+def test_what_runs_is_held_against_the_tag(
+    repository: Path, answering: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service with another digest than the version at prod is called out; the same one agrees."""
+    monkeypatch.setattr(rollout, "status", lambda root: {"url": answering, "status": "promoted"})
+    tag(repository, "card-fraud@v1.0.0", f"v\n\nModel-Digest: sha256:{'b' * 64}")
+    tag(repository, "card-fraud#prod#1", "to prod")
+    found = status.status(repository)
+    assert not found["agree"]
+    assert "What runs is not what should run." in found["text"]
+    git(repository, "tag", "--delete", "card-fraud@v1.0.0")
+    tag(repository, "card-fraud@v1.0.0", f"v\n\nModel-Digest: sha256:{'a' * 64}")
+    assert status.status(repository)["agree"]
