@@ -13,6 +13,7 @@ import functools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -214,3 +215,8 @@ def _find_uv() -> Path:
     if found is None:
         raise Lacking("it is not on PATH and pip cannot bring it in")
     return Path(found)
+
+
+def hear_control_c() -> None:
+    """For `preexec_fn`: a job in the background of a shell is started deaf to Control-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

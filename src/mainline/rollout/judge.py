@@ -176,6 +176,8 @@ def _errors(evidence: Evidence, budget: float) -> Check:
         return check(
             Verdict.PASS, f"evidence e = {_e(r.log_reverse)} that the risk is below double"
         )
+    # Users only: what answers copies well and users badly would hide behind the copies.
+    r = _rates([s for s in evidence.stages if s.weight > 0], slow=False)
     inside = r.upper < budget and r.x / r.n <= RELATIVE * max(r.relative, FLOOR)
     if evidence.due and inside:
         return check(Verdict.PASS, f"the upper bound {r.upper:.4f} is inside the budget")
@@ -207,11 +209,19 @@ def _latency(evidence: Evidence, budget: float, slow_ms: float) -> Check:
         return check(Verdict.PASS, f"not surely over the budget (e = {_e(r.log_e)})")
     if not _enough(now, r.m):
         return check(Verdict.INCONCLUSIVE, "too few requests of both arms so far")
-    if rate <= budget:
-        return check(Verdict.PASS, f"the share {rate:.4f} is inside the budget")
+    # Users only: a canary that is quick on copies and slow for users would hide behind the copies.
+    seen = max(_slow_share([now]), _slow_share([s for s in evidence.stages if s.weight > 0]))
+    if seen <= budget:
+        return check(Verdict.PASS, f"the share {seen:.4f} is inside the budget")
     if r.log_reverse >= FIRES:
         return check(Verdict.PASS, f"evidence e = {_e(r.log_reverse)} that it is below double")
     return check(Verdict.INCONCLUSIVE, f"over the budget, e = {_e(r.log_e)} against the canary")
+
+
+def _slow_share(stages: Sequence[StageCounts]) -> float:
+    """The share of slow answers of the canary in `stages`; 1 where none was timed."""
+    timed = sum(s.canary.timed for s in stages)
+    return sum(s.canary.slow for s in stages) / timed if timed else 1.0
 
 
 def _outage(now: StageCounts, budget: float) -> bool:

@@ -94,6 +94,7 @@ def test_a_worse_model_fails_with_its_numbers(released: Path, call: Call) -> Non
 
 def test_the_base_sets_the_limits(released: Path, call: Call) -> None:
     """A raised delta is shown, is INCONCLUSIVE, and the base's delta is the one that counts."""
+    git(released, "switch", "--quiet", "--create", "wider")
     edit(released, "params.yaml", "delta: 0.03", "delta: 0.9")
     edit(released, "params.yaml", "max_iter: 150", "max_iter: 140")
     commit(released, "A wider gate")
@@ -107,12 +108,25 @@ def test_the_base_sets_the_limits(released: Path, call: Call) -> None:
 
 def test_edited_model_tests_are_shown(released: Path, call: Call) -> None:
     """Who changes the tests that judge them needs a person."""
+    git(released, "switch", "--quiet", "--create", "other-tests")
     (released / "tests" / "model").mkdir(parents=True, exist_ok=True)
     (released / "tests" / "model" / "test_more.py").write_text("")
     commit(released, "Another test")
     pipeline(released)
     assert call(released, "compare").status == 11
     assert "tests/model/test_more.py" in reasons(released)["policy"][1]
+
+
+def test_a_merged_policy_was_accepted_by_its_merge(released: Path, call: Call) -> None:
+    """On main a changed limit is listed and blocks no release; the base's limits still judge."""
+    edit(released, "params.yaml", "delta: 0.03", "delta: 0.02")
+    commit(released, "A narrower gate")
+    pipeline(released)
+    assert call(released, "compare").status == 0
+    verdict, reason = reasons(released)["policy"]
+    assert verdict == "PASS"
+    assert "gate.delta: 0.03 -> 0.02" in reason
+    assert document(released)["delta"] == 0.03
 
 
 def test_another_split_is_inconclusive(released: Path, call: Call) -> None:

@@ -121,7 +121,7 @@ class Checkout:
         child = subprocess.Popen(
             [base_python(), str(self.root / "mainline"), *words], cwd=self.work,
             env=self.environ(**more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            encoding="utf-8", start_new_session=True,
+            encoding="utf-8", start_new_session=True, preexec_fn=tools.hear_control_c,
         )  # fmt: skip
         self.started.append(child)
         return child

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tools
 from copies import commit_all, copy_tree
 
 from mainline.loop import changes
@@ -27,6 +28,7 @@ def start(clone: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, str(clone / "mainline"), "loop", *words], cwd=clone, env=variables,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        preexec_fn=tools.hear_control_c,
     )  # fmt: skip
 
 

@@ -168,3 +168,13 @@ def test_error_rates_of_the_policy() -> None:
     assert equal.count("promoted") >= 52
     assert doubled.count("promoted") <= 2
     assert worse.count("rolled back") == 60
+
+
+def test_copies_do_not_hide_what_users_get() -> None:
+    """A canary that was quick and right on many copies is judged by what users got."""
+    copies = StageCounts("shadow", 0, 100, arm(5000), arm(5000))
+    stable = arm(5700, errors=60, slow=5)
+    for name, canary in (("latency", arm(300, slow=15)), ("errors", arm(300, errors=6))):
+        users = StageCounts("canary-5", 5, 300, canary, stable)
+        found = evidence(canary, stable, stages=(copies, users))
+        assert check(found, name).verdict is not Verdict.PASS
