@@ -35,20 +35,16 @@ class Job:
         return f"pull request {self.number}"
 
 
-def first_release(shop: Workshop) -> None:
-    """Main as it is: trained, proved against two baselines, registered, served."""
+def first_release(shop: Workshop) -> dict[str, Any]:
+    """Main as it is: trained, proved against two baselines, registered; returns the act."""
     act = shop.act("first-release", "The first release",
                    "Main as it was cloned: trained on January to June, proved, registered, "
                    "served.")  # fmt: skip
-    name = act["id"]
-    shop.mainline(name, "data", "pull")
-    shop.mainline(name, "pipeline")
-    shop.mainline(name, "compare")
-    shop.mainline(name, "report")
-    shop.mainline(name, "gate")
+    for words in (("data", "pull"), ("pipeline",), ("compare",), ("report",), ("gate",)):
+        shop.mainline(act["id"], *words)
     keep_report(shop, act, shop.work, "First release: no base yet")
-    release(shop, act, prove=False)
-    act["outcome"] = "PASS"
+    shop.mainline(act["id"], "register", "--push")
+    return act
 
 
 def propose(shop: Workshop, number: int, branch: str, change: Callable[[Path], str]) -> Job:
@@ -80,22 +76,23 @@ def merge(shop: Workshop, job: Job) -> None:
     git(shop.work, "push", "--quiet", "origin", "main")
 
 
-def release(shop: Workshop, act: dict[str, Any], *, prove: bool = True, expect: int = 0) -> str:
+def release(shop: Workshop, act: dict[str, Any], expect: int = 0) -> str:
     """What `release.yml` and `deploy.yml` do after a merge; returns the version."""
-    name = act["id"]
-    if prove:
-        shop.mainline(name, "pipeline")
-        shop.mainline(name, "compare")
-        shop.mainline(name, "gate")
-    shop.mainline(name, "register", "--push")
-    version = newest(shop)
+    for words in (("pipeline",), ("compare",), ("gate",), ("register", "--push")):
+        shop.mainline(act["id"], *words)
+    return deploy(shop, act, expect)
+
+
+def deploy(shop: Workshop, act: dict[str, Any], expect: int = 0) -> str:
+    """Build the newest version and take it through its stages; returns its name."""
+    name, version = act["id"], newest(shop)
     shop.mainline(name, "build", version)
-    step = shop.mainline(
-        name, "rollout", "rehearse", version, "--no-down", expect=(expect, PLATFORM)
-    )
+    step = shop.mainline(name, "rollout", "rehearse", version, "--no-down",
+                         expect=(expect, PLATFORM))  # fmt: skip
     keep_rollout(shop, act, version, step.status, step.says)
-    if step.status == 0 or step.status == PLATFORM:
+    if step.status in (0, PLATFORM):
         shop.mainline(name, "promote", version, "--push")
+        act["outcome"] = "PASS"
     return version
 
 
@@ -106,8 +103,11 @@ def newest(shop: Workshop) -> str:
     return registry.find(shop.work, settings.load(shop.work).model.name, None).name
 
 
-def changes_proposed(shop: Workshop) -> None:
-    """A good and a bad pull request side by side; the good one goes to production."""
+def changes_proposed(shop: Workshop, first_act: dict[str, Any]) -> None:
+    """A good and a bad pull request, proved while the first version is rolled out.
+
+    The good one goes to production.
+    """
     good = shop.act("good-change", "A good change",
                     "A pull request adds a feature. CI trains it and compares it with production "
                     "on the same rows; it is merged and takes over from 5 to 100% of the "
@@ -116,11 +116,14 @@ def changes_proposed(shop: Workshop) -> None:
                    "A pull request drops columns that matter. The gate blocks it.")  # fmt: skip
     first = propose(shop, 1, "better-features", changes.better)
     second = propose(shop, 2, "fewer-columns", changes.worse)
-    shop.together(partial(prove, shop, good, first, 0), partial(prove, shop, bad, second, 10))
+    shop.together(
+        partial(deploy, shop, first_act),
+        partial(prove, shop, good, first, 0),
+        partial(prove, shop, bad, second, 10),
+    )
     bad["outcome"], bad["expected"] = "FAIL", "blocked"
     merge(shop, first)
     release(shop, good)
-    good["outcome"] = "PASS"
 
 
 def broken_release(shop: Workshop) -> None:
@@ -132,7 +135,7 @@ def broken_release(shop: Workshop) -> None:
     job = propose(shop, 3, "exchange-rates", changes.slow)
     prove(shop, act, job, 0)
     merge(shop, job)
-    release(shop, act, expect=10)
+    release(shop, act, 10)
     act["outcome"], act["expected"] = "FAIL", "rolled back"
     revert = propose(shop, 4, "revert-exchange-rates", _revert)
     prove(shop, act, revert, 0)

@@ -60,10 +60,10 @@ def tell(shop: Workshop, seed: int, fast: bool) -> None:
     if seed != SHIPPED_SEED:
         acts.own_data(shop, seed)
     months = [7, 8, 9, 10] if fast else list(acts.MONTHS)
-    shop.together(
+    released, _ = shop.together(
         partial(acts.first_release, shop), partial(acts.feed, shop, months, seed)
-    )  # fmt: skip
-    acts.changes_proposed(shop)
+    )
+    acts.changes_proposed(shop, released)
     production = shop.clone("production", "main")
     # The months go on while somebody breaks a release: the schedule has a runner of its own.
     others = [] if fast or not acts.can_roll_out() else [partial(acts.broken_release, shop)]
