@@ -57,9 +57,12 @@ def evaluate() -> None:
 @app.command()
 def pipeline(force: Annotated[bool, typer.Option(help="run every stage again")] = False) -> None:
     """Validate, train and evaluate what has changed (`dvc repro`)."""
-    from mainline.pipeline import reproduce
+    from mainline import pipeline as step
 
-    raise typer.Exit(reproduce(root(), force=force))
+    status = step.reproduce(root(), force=force)
+    if console.JSON:
+        console.done({"steps": step.verdicts(root()), "status": status})
+    raise typer.Exit(status)
 
 
 # ---- compare, report, decide -------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -68,7 +69,7 @@ def parse_yaml(text: str, name: str, model: type[Model]) -> Model:
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        raise _explain(error, name, lines, model) from error
+        raise _explain(error, name, lines, model, text) from error
 
 
 def _lines(node: yaml.Node, path: Key) -> Iterator[tuple[Key, int]]:
@@ -97,14 +98,14 @@ def _duplicates(node: yaml.Node) -> Iterator[tuple[str, int]]:
 
 
 def _explain(
-    error: ValidationError, name: str, lines: dict[Key, int], model: type[BaseModel]
+    error: ValidationError, name: str, lines: dict[Key, int], model: type[BaseModel], text: str
 ) -> SettingsError:
     # A mistyped key is also a missing one; the mistake is what the reader wants to hear of.
     found = error.errors(include_url=False)
     first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
     location: Key = tuple(first["loc"])
     known = next((location[:n] for n in range(len(location), -1, -1) if location[:n] in lines), ())
-    where = f"{name}:{lines.get(known, 1)}"
+    where = f"{name}:{_line_of(first['msg'], lines.get(known, 1), text)}"
     dotted = ".".join(str(p) for p in location) or "the file"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
@@ -122,6 +123,17 @@ def _explain(
         if near:
             return SettingsError(f"{where}: {dotted}: {said}{more}", f"Did you mean {near[0]!r}?")
     return SettingsError(f"{where}: {dotted}: {said}{more}", "Mend this line")
+
+
+def _line_of(message: str, section: int, text: str) -> int:
+    """The line of the value that `message` quotes, below the line of its section."""
+    quoted = re.search(r"'([^']+)'", message)
+    if quoted and message.startswith("Value error"):
+        word = re.compile(rf"(?<![\w-]){re.escape(quoted[1])}(?![\w-])")
+        for number, line in enumerate(text.splitlines(), start=1):
+            if number >= section and word.search(line.partition(" #")[0]):
+                return number
+    return section
 
 
 def _fields_at(model: type[BaseModel], location: Key) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
+from pydantic import BaseModel
 
 from mainline import console, settings
 from mainline.data import schema, table
@@ -16,6 +18,8 @@ from mainline.git import require_repository
 from mainline.verdict import Verdict, read_verdict
 
 STEPS = ("validate", "train", "evaluate")
+ADVICE = ("Updating lock file", "Generating lock file", "To track", "\tgit add", "To enable",
+          "\tdvc config", "Use `dvc push`")  # fmt: skip
 
 
 def reproduce(root: Path, *, force: bool = False) -> int:
@@ -28,10 +32,27 @@ def reproduce(root: Path, *, force: bool = False) -> int:
     _check_parameters(root)
     if not (root / "data").is_dir():
         table.read_rows(root)  # says what to do
-    command = [sys.executable, "-m", "dvc", "repro", *(["--force"] if force else [])]
-    stdout = sys.stderr if console.JSON else None
-    status = subprocess.run(command, cwd=root, stdout=stdout, check=False).returncode
+    status = _repro(root, force)
     return 0 if status == 0 else failed_status(root)
+
+
+def verdicts(root: Path) -> dict[str, str]:
+    """The verdict of each step that has one."""
+    files = {step: root / "reports" / "verdicts" / f"{step}.json" for step in STEPS}
+    return {s: read_verdict(f).verdict.value for s, f in files.items() if f.exists()}
+
+
+def _repro(root: Path, force: bool) -> int:
+    """`dvc repro`, less its advice on Git: nobody has to commit dvc.lock, a release keeps it."""
+    command = [sys.executable, "-m", "dvc", "repro", *(["--force"] if force else [])]
+    with subprocess.Popen(
+        command, cwd=root, stdout=subprocess.PIPE, text=True, encoding="utf-8", errors="replace"
+    ) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if line.strip() and not line.startswith(ADVICE):
+                print(line, end="", file=sys.stderr if console.JSON else sys.stdout, flush=True)
+    return child.returncode
 
 
 def _check_parameters(root: Path) -> None:
@@ -47,9 +68,19 @@ def _check_parameters(root: Path) -> None:
             for part in name.split("."):
                 found = found.get(part) if isinstance(found, Mapping) else None
             if found is None:
+                default = _default(settings.load(root), name)
                 raise SettingsError(
-                    f"params.yaml: {name!r} is missing", "Write it down, even at its default"
+                    f"params.yaml: {name!r} is missing",
+                    f"DVC wants it written down, even at its default: {default}",
                 )
+
+
+def _default(options: settings.Settings, name: str) -> str:
+    found: object = options
+    for part in name.split("."):
+        found = getattr(found, part)
+    plain = found.model_dump(mode="json") if isinstance(found, BaseModel) else found
+    return f"`{name.rpartition('.')[2]}: {json.dumps(plain)}`"
 
 
 def failed_status(root: Path) -> int:

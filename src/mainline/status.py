@@ -77,7 +77,7 @@ def _text(found: dict[str, Any]) -> str:
         "should run  " + (f"{should['version']} {short(should['digest'])}" if should else
                           "nothing: no version is at prod"),
         "does run    " + (f"{does['version']} {short(does['digest'])}" if does else
-                          "nothing answers on this machine"),
+                          "no rollout answers on this machine (a `serve` by hand is not asked)"),
         f"rollout     {rollout['status']}" + (f", {rollout['stage']} at {rollout['weight']}%"
                                               if rollout["stage"] else ""),
         "monitor     " + (f"{looked['level']} as of {looked['as_of'][:10]}, asks for "

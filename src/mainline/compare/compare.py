@@ -80,10 +80,14 @@ def _candidate(root: Path) -> predictions.Predictions:
     try:
         from mainline.verdict import read_verdict
 
-        scored = read_verdict(root / "reports" / "verdicts" / "evaluate.json").inputs.get("model")
+        evaluated = read_verdict(root / "reports" / "verdicts" / "evaluate.json").inputs
     except NotMeasured as error:
         raise NotMeasured("The candidate was not evaluated", "Run `./mainline pipeline`") from error
-    if scored != digest_tree(root / "models"):
+    if evaluated.get("code") != inputs.code_digest(root):
+        raise NotMeasured(
+            "The predictions are of other code, settings or schema", "Run `./mainline pipeline`"
+        )
+    if evaluated.get("model") != digest_tree(root / "models"):
         raise NotMeasured(
             "The predictions are not those of the model in models/", "Run `./mainline pipeline`"
         )

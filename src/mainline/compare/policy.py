@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mainline import settings
 from mainline.errors import SettingsError
-from mainline.git import git, on_main
+from mainline.git import dirty, git, on_main
 from mainline.settings import Gate, Settings
 from mainline.verdict import Check, Verdict
 
@@ -57,7 +57,7 @@ def check(root: Path, commit: str | None, base: Settings | None, own: Settings) 
         return Check(
             "policy", Verdict.PASS, "Limits, split and guarded files are those of the base"
         )
-    if on_main(root):
+    if on_main(root) and not dirty(root, "params.yaml", *GUARDED):
         return Check(
             "policy", Verdict.PASS,
             f"Changed and merged: {'; '.join(changed)}. The base's limits were used",

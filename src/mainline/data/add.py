@@ -10,7 +10,7 @@ import pandas as pd
 
 from mainline.data import contract, schema, table
 from mainline.data.schema import Schema
-from mainline.data.store import dvc, pull
+from mainline.data.store import dvc, pull, require_pulled
 from mainline.errors import DataError, MainlineError
 from mainline.files import replacing
 from mainline.verdict import Verdict
@@ -26,6 +26,7 @@ def add_rows(root: Path, files: Sequence[Path]) -> dict[str, Any]:
     rows without their label are welcome. Raises DataError for the first file that does not fit.
     """
     rules = schema.load(root)
+    require_pulled(root)
     known = _known_ids(root, rules)
     frames: dict[str, pd.DataFrame] = {}
     for file in files:
@@ -39,7 +40,8 @@ def add_rows(root: Path, files: Sequence[Path]) -> dict[str, Any]:
                 "Add new rows only",
             )
         known |= ids
-        frames[_stem(file)] = frame
+        # Ids that were made from the values are made again whenever the rows are read.
+        frames[_stem(file)] = frame if rules.row_id else frame.drop(columns=schema.ROW_ID)
     _write(root, "rows", frames)
     count = sum(len(f) for f in frames.values())
     return {"rows": count, "files": list(frames), "text": f"{count} rows added. {NEXT}"}
@@ -70,6 +72,7 @@ def add_labels(root: Path, files: Sequence[Path]) -> dict[str, Any]:
     Labels of rows that are not here are counted and kept: their rows may still come.
     """
     rules = schema.load(root)
+    require_pulled(root)
     known = _known_ids(root, rules)
     frames = {_stem(f): table.check_labels(table.read_file(f), f.name) for f in files}
     column = rules.by_name[rules.target]

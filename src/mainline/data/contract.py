@@ -44,7 +44,8 @@ def check_frame(
     shown, only their row ids.
     """
     checks = [_gone(c, schema) for c in schema.columns if c.name not in raw]
-    checks += [_extra(n) for n in raw.columns if n not in schema.by_name]
+    own = {ROW_ID} if schema.row_id is None else set()
+    checks += [_extra(n) for n in raw.columns if n not in schema.by_name and n not in own]
     # Where the id column itself is gone the rows are named by their numbers.
     named = (schema.row_id or ROW_ID) in frame
     ids = row_ids(frame, schema).fillna("?") if named else pd.Series(raw.index, raw.index)

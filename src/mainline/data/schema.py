@@ -99,6 +99,10 @@ class Schema(Section):
                 raise ValueError(
                     f"{key}: column {name!r} has the role {found.role!r}, not {role!r}"
                 )
+        if ROW_ID in names and self.row_id != ROW_ID:
+            raise ValueError(
+                f"{ROW_ID!r} is the name of the row's own id: name another column, or set row_id"
+            )
         if self.known_at is not None and self.known_at not in names:
             raise ValueError(f"known_at: no column {self.known_at!r}")
         if not any(c.role == "feature" for c in self.columns):

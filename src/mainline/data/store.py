@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
-from mainline.errors import RemoteError, UsageError
+import yaml
+
+from mainline.errors import DataError, RemoteError, UsageError
 from mainline.git import is_repository
 
 
@@ -43,3 +46,32 @@ def pull(root: Path) -> dict[str, str]:
         raise UsageError("There is no data.dvc here", "Add rows with `./mainline data add FILE`")
     dvc(root, "pull", "--quiet", "data.dvc")
     return {"text": "data/ is what data.dvc points to"}
+
+
+def require_pulled(root: Path) -> None:
+    """Raise DataError unless `data/` is what `data.dvc` points to (or there is no pointer yet).
+
+    The pointer is about to be made anew from the folder: what is not there would be lost from it.
+    """
+    if (root / "data.dvc").exists() and json.loads(dvc(root, "status", "--json", "data.dvc")):
+        raise DataError(
+            "data/ is not what data.dvc points to",
+            "Run `./mainline data pull` first, or `dvc add data` to keep what is in data/",
+        )
+
+
+def pointer(text: str) -> str | None:
+    """The digest (md5) in the text of a `data.dvc`; None where there is none."""
+    try:
+        return str(yaml.safe_load(text)["outs"][0]["md5"])
+    except (yaml.YAMLError, KeyError, IndexError, TypeError):
+        return None
+
+
+def locked_data(lock: str) -> str | None:
+    """The digest (md5) of `data` that the stage `train` in the text of a `dvc.lock` was run on."""
+    try:
+        deps = yaml.safe_load(lock)["stages"]["train"]["deps"]
+        return next((str(d["md5"]) for d in deps if d["path"] == "data"), None)
+    except (yaml.YAMLError, KeyError, TypeError):
+        return None

@@ -214,8 +214,7 @@ class Workshop:
 def _says(text: str) -> str:
     """What a command printed, less the noise of DVC, at most 12 lines."""
     lines = [line for line in text.splitlines() if line.strip()]
-    quiet = ("Updating lock file", "Generating lock file", "To track", "\tgit add", "To enable",
-             "\tdvc config", "Use `dvc push`", "> python", "'data.dvc' didn't")  # fmt: skip
+    quiet = ("> python", "'data.dvc' didn't")
     kept = [line for line in lines if not line.startswith(quiet)]
     # The verdict and the step's name stand beside it; what counts is the reasons below.
     kept = [line for line in kept if not (line.split("  ")[0] in NAMES.values()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mainline import console, inputs, registry, settings
+from mainline.data.store import locked_data, pointer
 from mainline.errors import MainlineError, NotMeasured, RaceError, UsageError
 from mainline.files import digest_tree, short
 from mainline.git import dirty, git, head, on_main, require_history
@@ -48,6 +49,7 @@ def run(root: Path, *, push: bool = False) -> dict[str, Any]:
     digest = digest_tree(root / "models")
     if approved.inputs.get("model") != digest:
         raise NotApproved(Verdict.ERROR, "the model in models/ is not the one that was judged")
+    _same_data(root, commit)
     known = registry.versions(root, options.model.name)
     same = next((v for v in reversed(known) if v.digest == digest), None)
     if same is not None:
@@ -79,6 +81,18 @@ def _commit_on_main(root: Path) -> str:
     if not on_main(root):
         raise UsageError(f"The commit {commit[:12]} is not on main", "Merge its pull request first")
     return commit
+
+
+def _same_data(root: Path, commit: str) -> None:
+    """Raise unless the model was trained on the data that `data.dvc` of `commit` points to."""
+    asked = pointer(git(root, "show", f"{commit}:data.dvc", check=False))
+    lock = root / "dvc.lock"
+    used = locked_data(lock.read_text("utf-8")) if lock.exists() else None
+    if asked is not None and used is not None and asked != used:
+        raise UsageError(
+            "The model was trained on other data than data.dvc of this commit points to",
+            "Run `./mainline data pull` and the pipeline again, or commit the new data.dvc",
+        )
 
 
 def _with_lock(root: Path, commit: str, subject: str) -> str:

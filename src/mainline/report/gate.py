@@ -6,6 +6,8 @@ from pathlib import Path
 
 from mainline import inputs, settings
 from mainline.errors import NotMeasured
+from mainline.files import digest_tree
+from mainline.git import git
 from mainline.verdict import Check, StepVerdict, Verdict, read_verdict
 
 REQUIRED = ("validate", "train", "evaluate", "compare")
@@ -24,9 +26,28 @@ def run(root: Path) -> StepVerdict:
             verdicts[step] = read_verdict(root / "reports" / "verdicts" / f"{step}.json")
         except NotMeasured as error:
             verdicts[step] = str(error)
-    done = decide(verdicts, inputs.code_digest(root), options.gate.allow_skipped)
+    found = decide(verdicts, inputs.code_digest(root), options.gate.allow_skipped)
+    done = StepVerdict("gate", (*found.checks, *_of_this_run(root, found)), found.inputs)
     done.write(root)
     return done
+
+
+def _of_this_run(root: Path, found: StepVerdict) -> list[Check]:
+    """ERRORs where the verdicts came with the checkout, or are not of the model that is here."""
+    checks = []
+    kept = git(root, "ls-files", "--", "reports/verdicts", check=False)
+    if kept:
+        checks.append(Check(
+            "verdicts", Verdict.ERROR,
+            f"{kept.splitlines()[0]} is committed: a verdict is measured, not brought along",
+        ))  # fmt: skip
+    judged = found.inputs.get("model")
+    if judged and (root / "models").is_dir() and digest_tree(root / "models") != judged:
+        checks.append(Check(
+            "model", Verdict.ERROR,
+            "The model in models/ is not the one that was judged: run the pipeline again",
+        ))  # fmt: skip
+    return checks
 
 
 def decide(
@@ -61,7 +82,10 @@ def _one(step: str, found: StepVerdict | str, code: str, allow_skipped: tuple[st
     stale = found.inputs.get("code") != code
     if stale and found.verdict is not Verdict.ERROR:
         return Check(
-            step, Verdict.ERROR, f"{step}: this verdict is of other code; run it again", scope=step
+            step,
+            Verdict.ERROR,
+            f"{step}: this verdict is of other code, settings or data; run it again",
+            scope=step,
         )
     if not found.checks:
         return Check(step, Verdict.ERROR, f"{step}: nothing was checked", scope=step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -229,6 +230,20 @@ def serve(
     arguments, environment = command(
         root, bento, host=host, port=port, workers=workers, log=log, version=version
     )
+    _require_free(host, port)
     if os.name == "nt":  # there exec starts a second process and ends this one
         raise SystemExit(subprocess.run(arguments, env=environment, check=False).returncode)
     os.execve(arguments[0], arguments, environment)
+
+
+def _require_free(host: str, port: int) -> None:
+    """Raise UsageError where something listens on the port already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UsageError(
+                f"Port {port} of {host} cannot be used ({reason})", "Choose another with `--port`"
+            ) from error

@@ -129,6 +129,20 @@ def test_a_merged_policy_was_accepted_by_its_merge(released: Path, call: Call) -
     assert document(released)["delta"] == 0.03
 
 
+def test_a_policy_that_is_not_committed_is_not_merged(released: Path, call: Call) -> None:
+    """On main, an edit of the limits that is only in the work tree is INCONCLUSIVE."""
+    edit(released, "params.yaml", "delta: 0.03", "delta: 0.9")
+    assert call(released, "compare").status == 11
+    assert reasons(released)["policy"][0] == "INCONCLUSIVE"
+
+
+def test_predictions_of_other_settings_are_not_compared(released: Path, call: Call) -> None:
+    """A changed parameter without a new pipeline is no candidate."""
+    edit(released, "params.yaml", "max_iter: 150", "max_iter: 140")
+    ran = call(released, "compare")
+    assert (ran.status, "other code, settings" in ran.said) == (12, True)
+
+
 def test_another_split_is_inconclusive(released: Path, call: Call) -> None:
     """With another salt the base may have trained on these test rows."""
     edit(released, "params.yaml", "salt: mainline-1", "salt: mainline-2")
@@ -157,7 +171,7 @@ def test_predictions_of_another_model_are_refused(released: Path, call: Call) ->
     edit(released, "params.yaml", "max_iter: 150", "max_iter: 20")
     train.run(released)
     ran = call(released, "compare")
-    assert (ran.status, "not those of the model in models/" in ran.said) == (12, True)
+    assert (ran.status, "Run `./mainline pipeline`" in ran.said) == (12, True)
     found = read_verdict(released / "reports" / "verdicts" / "compare.json")
     assert found.verdict is Verdict.ERROR
     assert not (released / "reports" / "comparison.json").exists()

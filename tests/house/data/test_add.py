@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from small import Ran, git
+from small import Ran, edit, git
 
 from mainline.data import schema, table
 from mainline.files import digest_tree
@@ -85,3 +86,28 @@ def test_a_failing_dvc_takes_the_rows_back(repository: Path, call: Call, july: P
     before = digest_tree(repository / "data")
     assert call(repository, "data", "add", str(july)).status == 21
     assert digest_tree(repository / "data") == before
+
+
+def test_rows_are_not_added_beside_data_that_was_not_pulled(
+    repository: Path, call: Call, july: Path
+) -> None:
+    """The pointer is made from the folder: rows that were never pulled would drop out of it."""
+    before = (repository / "data.dvc").read_text()
+    shutil.rmtree(repository / "data")
+    for words in (("data", "add"), ("labels", "add")):
+        ran = call(repository, *words, str(july))
+        assert (ran.status, "data pull" in ran.said) == (20, True), ran.err
+    assert (repository / "data.dvc").read_text() == before
+
+
+def test_rows_without_an_id_column_are_added_and_checked(
+    repository: Path, call: Call, july: Path
+) -> None:
+    """A table that names no row keeps none: the ids are made from the values at every reading."""
+    edit(repository, "schema.yaml", "row_id: transaction_id\n", "")
+    edit(repository, "schema.yaml", "type: text, role: id,", "type: text, role: drop,")
+    ran = call(repository, "data", "add", str(july))
+    assert ran.status == 0, ran.err
+    written = pd.read_parquet(repository / "data" / "rows" / july.name)
+    assert "row_id" not in written
+    assert call(repository, "validate").status == 0

@@ -155,3 +155,33 @@ def test_trailers_are_read_by_name_alone() -> None:
     """Lines of a message that look like trailers and are none are left out."""
     message = "Subject\n\nModel-Digest: sha256:a\nEvil: b\nRun: x: y\n"
     assert parse_trailers(message) == {"Model-Digest": "sha256:a", "Run": "x: y"}
+
+
+def test_a_model_of_other_data_than_the_commit_points_to_is_refused(
+    approved: Path, call: Call
+) -> None:
+    """A pointer put back after training would make a version that nobody can make again."""
+    lock = (approved / "dvc.lock").read_text()
+    used = (approved / "data.dvc").read_text().split("md5: ")[1].split()[0]
+    assert used in lock
+    (approved / "dvc.lock").write_text(lock.replace(used, "0" * 32 + ".dir"))
+    ran = call(approved, "register")
+    assert (ran.status, "other data" in ran.said) == (2, True), ran.err
+    assert registry.versions(approved, MODEL) == []
+
+
+def test_verdicts_that_came_with_the_checkout_are_refused(approved: Path, call: Call) -> None:
+    """A verdict is measured, not committed: with one in Git the gate is an ERROR."""
+    git(approved, "add", "--force", "reports/verdicts/compare.json")
+    git(approved, "commit", "--quiet", "--message", "It passed, believe me")
+    assert call(approved, "gate").status == 12
+    git(approved, "push", "--quiet", "origin", "main")
+    assert call(approved, "register").status == 12
+
+
+def test_another_model_in_the_folder_is_refused_by_the_gate(approved: Path, call: Call) -> None:
+    """What is in models/ must be what was judged."""
+    path = approved / "models" / "model.json"
+    path.write_text(path.read_text() + " ")
+    ran = call(approved, "gate")
+    assert (ran.status, "not the one that was judged" in ran.out) == (12, True)
