@@ -209,7 +209,7 @@ class Settings(Section):
         known = METRICS[self.model.task]
         asked = [self.gate.metric, *self.evaluate.metrics, *self.gate.guardrails]
         for name in asked:
-            if name not in known and name not in ("alert_rate",):
+            if name not in known:
                 raise ValueError(
                     f"{name!r} is not a metric of a {self.model.task} task; "
                     f"known are {', '.join(known)}"
