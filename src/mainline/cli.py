@@ -115,7 +115,6 @@ def check(base: Base = "auto") -> None:
 @app.command()
 def register(
     push: Annotated[bool, typer.Option(help="push the tag to origin")] = False,
-    base: Base = "auto",
 ) -> None:
     """Register the approved commit: an annotated tag with the digests and the verdict."""
     from mainline.register import register as step

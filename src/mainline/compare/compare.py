@@ -31,7 +31,7 @@ from mainline.files import digest_bytes, digest_tree, replacing, write_json
 from mainline.git import head, require_history
 from mainline.settings import Gate, Settings
 from mainline.train import bundle, train
-from mainline.verdict import Check, StepVerdict, Verdict, recorded
+from mainline.verdict import Check, StepVerdict, Verdict, read_verdict, recorded
 
 LEAST_POSITIVES = 30
 # A slice has fewer rows, so it may lose more before it blocks.
@@ -78,8 +78,6 @@ def run(root: Path, asked: str = "auto") -> StepVerdict:
 def _candidate(root: Path) -> predictions.Predictions:
     found = predictions.read(root / "reports" / "predictions.parquet").of("test")
     try:
-        from mainline.verdict import read_verdict
-
         evaluated = read_verdict(root / "reports" / "verdicts" / "evaluate.json").inputs
     except NotMeasured as error:
         raise NotMeasured("The candidate was not evaluated", "Run `./mainline pipeline`") from error

@@ -33,7 +33,8 @@ def run(root: Path) -> StepVerdict:
         options, rules = settings.load(root), schema.load(root)
         schema.check_agreement(options, rules)
         model = bundle.load(root / "models", root)
-        if model.meta["digests"]["data"] != table.data_digest(root):
+        data = table.data_digest(root)
+        if model.meta["digests"]["data"] != data:
             raise DataError(
                 "The model in models/ was trained on other data", "Run `./mainline pipeline`"
             )
@@ -49,7 +50,7 @@ def run(root: Path) -> StepVerdict:
         write_json(root / "reports" / "metrics.json", plain(document))
         plot(root, model, test)
         done = StepVerdict("evaluate", judge(test, metrics["test"], model.task), {
-            "code": inputs.code_digest(root), "data": table.data_digest(root),
+            "code": inputs.code_digest(root), "data": data,
             "split": split_digest(options, rules), "model": model.digest,
         })  # fmt: skip
         done.write(root)
@@ -89,10 +90,10 @@ def slices(
     """Metrics on the test rows by each value of each slice column, the largest values first."""
     out: dict[str, dict[str, dict[str, Any]]] = {}
     ids = table.row_ids(frame, rules)
+    test, metrics = found.of("test"), metric_names(options)
     for column in options.evaluate.slices:
         value = class_names(frame[column]).fillna("(missing)")
         by_row = pd.Series(value.to_numpy(), index=ids.to_numpy())
-        test = found.of("test")
         values = by_row.reindex(test.frame["row_id"]).to_numpy()
         out[column] = {}
         for name in pd.Series(values).value_counts().index[:MOST_SLICES]:
@@ -100,7 +101,7 @@ def slices(
             y, s, d = test.y[mine], test.scores[mine], test.decisions[mine]
             out[column][str(name)] = {
                 **_rows(predictions.Predictions(test.frame[mine]), options.model.task),
-                **measure(options.model.task, metric_names(options), y, s, d),
+                **measure(options.model.task, metrics, y, s, d),
             }
     return out
 

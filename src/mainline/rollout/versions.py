@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mainline import registry, settings
+from mainline import environment, registry, settings
 from mainline.compare import base as bases
 from mainline.data import schema
 from mainline.errors import DataError, MainlineError
@@ -97,7 +97,7 @@ def traffic_of(root: Path, bentos: list[Path]) -> Traffic:
             # Kept beside the Bento, so that stable is not asked again at every rollout.
             kept = bento / f"answers-{digest_file(rows)[7:19]}.parquet"
             if not kept.exists():
-                python = Path(bases.environment.python_for(root))
+                python = environment.python_for(root)
                 bases.run_in(bento / "src", python, "predict", str(rows), "--out", str(kept))
             found = predictions.read(kept)
             order = pd.Index(found.frame["row_id"]).get_indexer(ids)
