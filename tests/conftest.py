@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def root() -> Path:
     """The root of this repository, with its data; they are pulled where they are not there yet."""
     from mainline.data.store import pull
 
-    here = Path(__file__).resolve().parents[1]
+    # The tests of a base stand elsewhere than the data and the model that they look at.
+    here = Path(os.environ.get("MAINLINE_ROOT") or Path(__file__).resolve().parents[1])
     if not (here / "data").is_dir():
         if not (here / "data.dvc").exists():
             pytest.skip("there is no data yet: `./mainline data add FILE`")

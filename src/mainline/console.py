@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from mainline.verdict import StepVerdict
 
 JSON = False
+INCONCLUSIVE = 11
 
 
 def show(verdict: StepVerdict) -> None:
@@ -22,7 +24,22 @@ def show(verdict: StepVerdict) -> None:
         _print_json(verdict.to_dict())
     else:
         print(verdict_text(verdict))
-    raise typer.Exit(verdict.verdict.status)
+    raise typer.Exit(exit_status(verdict))
+
+
+def exit_status(verdict: StepVerdict) -> int:
+    """The status of a verdict; INCONCLUSIVE is 0 where something later decides on it.
+
+    That is inside a stage of DVC, which would stop there, and where MAINLINE_UNDECIDED says that
+    the gate comes later: a person who decides needs to see how the rest went.
+    """
+    status = verdict.verdict.status
+    return 0 if status == INCONCLUSIVE and verdict.step != "gate" and decided_later() else status
+
+
+def decided_later() -> bool:
+    """Whether a later command decides on what is inconclusive."""
+    return bool(os.environ.get("DVC_STAGE")) or os.environ.get("MAINLINE_UNDECIDED") == "gate"
 
 
 def verdict_text(verdict: StepVerdict) -> str:

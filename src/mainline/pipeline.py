@@ -15,7 +15,7 @@ from mainline import console, settings
 from mainline.data import schema, table
 from mainline.errors import NotMeasured, SettingsError
 from mainline.git import require_repository
-from mainline.verdict import Verdict, read_verdict
+from mainline.verdict import Verdict, read_verdict, worst
 
 STEPS = ("validate", "train", "evaluate")
 ADVICE = ("Updating lock file", "Generating lock file", "To track", "\tgit add", "To enable",
@@ -23,7 +23,7 @@ ADVICE = ("Updating lock file", "Generating lock file", "To track", "\tgit add",
 
 
 def reproduce(root: Path, *, force: bool = False) -> int:
-    """Run the stages that are out of date; returns 0 or the status of the one that failed.
+    """Run the stages that are out of date; returns the status of the worst verdict.
 
     Settings are read first, because DVC says of a mistyped key only that a stage failed.
     """
@@ -32,14 +32,19 @@ def reproduce(root: Path, *, force: bool = False) -> int:
     _check_parameters(root)
     if not (root / "data").is_dir():
         table.read_rows(root)  # says what to do
-    status = _repro(root, force)
-    return 0 if status == 0 else failed_status(root)
+    if _repro(root, force) != 0:
+        return failed_status(root)
+    return worst(_read(root).values()).status
 
 
 def verdicts(root: Path) -> dict[str, str]:
     """The verdict of each step that has one."""
+    return {step: verdict.value for step, verdict in _read(root).items()}
+
+
+def _read(root: Path) -> dict[str, Verdict]:
     files = {step: root / "reports" / "verdicts" / f"{step}.json" for step in STEPS}
-    return {s: read_verdict(f).verdict.value for s, f in files.items() if f.exists()}
+    return {s: read_verdict(f).verdict for s, f in files.items() if f.exists()}
 
 
 def _repro(root: Path, force: bool) -> int:

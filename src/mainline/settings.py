@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from mainline.config import Section, load_yaml, parse_yaml
 from mainline.errors import SettingsError
+from mainline.limits import DataLimits, ModelLimits
 
 ENTRY = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 MODEL_NAME = re.compile(r"^[a-z][a-z0-9-]*[a-z0-9]$")
@@ -119,13 +120,18 @@ class Evaluate(Section):
 
 
 class Gate(Section):
-    """The comparison's metric, the loss that does not matter, and the guardrails."""
+    """The comparison's metric, the loss that does not matter, and the guardrails.
+
+    `data` and `model` limit what the table and the model's behaviour may be like.
+    """
 
     metric: str
     delta: float = Field(gt=0)
     guardrails: dict[str, float] = Field(default_factory=dict)
     require_improvement: bool = False
     allow_skipped: tuple[str, ...] = ()
+    data: DataLimits = DataLimits()
+    model: ModelLimits = ModelLimits()
 
 
 class Serve(Section):

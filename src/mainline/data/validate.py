@@ -9,6 +9,7 @@ import pandas as pd
 from mainline import inputs, settings
 from mainline.data import contract, schema, table
 from mainline.data.split import split_digest
+from mainline.files import write_text
 from mainline.verdict import StepVerdict, recorded
 
 
@@ -32,6 +33,8 @@ def run(root: Path) -> StepVerdict:
         }
         done = StepVerdict("validate", verdict.checks, given)
         done.write(root)
+        # What training depends on: the same data that passes is trained on once, whatever is said.
+        write_text(root / "build" / "validated", f"{given['data']}\n")
         return done
 
 
