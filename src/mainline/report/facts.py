@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mainline import inputs, settings
-from mainline.errors import MainlineError, NotMeasured
+from mainline.errors import MainlineError
 from mainline.git import head
-from mainline.report import gate
+from mainline.report import acceptance, gate
+from mainline.report.acceptance import Acceptance
 from mainline.report.changes import Changes, collect
 from mainline.settings import Settings
-from mainline.verdict import StepVerdict, read_verdict
+from mainline.verdict import StepVerdict
 
 Document = dict[str, Any]
 
@@ -31,6 +32,7 @@ class Facts:
     commit: str | None
     verdicts: dict[str, StepVerdict | str]
     gate: StepVerdict
+    acceptance: Acceptance | None = None
     comparison: Document | None = None
     metrics: Document | None = None
     cost: Document | None = None
@@ -49,16 +51,16 @@ def read(root: Path) -> Facts:
     """Read everything under `root`; nothing that is missing, broken or hostile stops it."""
     absent: dict[str, str] = {}
     options = _settings(root, absent)
-    verdicts = {step: _verdict(root, step) for step in gate.REQUIRED}
-    # Without settings there is no digest of the code, and no verdict can be of it.
-    code = inputs.code_digest(root) if options else ""
+    verdicts = gate.read_all(root)
+    asked = acceptance.ask()
     comparison = _json(root, "reports/comparison.json", "compare", "The comparison", absent)
     return Facts(
         model=options.model.name if options else root.name,
-        code=code,
+        code=inputs.code_digest(root) if options else "",
         commit=head(root),
         verdicts=verdicts,
-        gate=gate.decide(verdicts, code, options.gate.allow_skipped if options else ()),
+        gate=gate.judge(root, verdicts, options, asked),
+        acceptance=asked.acceptance,
         comparison=comparison,
         metrics=_json(root, "reports/metrics.json", "evaluate", "What was measured", absent),
         cost=_json(root, "build/cost.json", "train", "What training cost", absent),
@@ -75,13 +77,6 @@ def _settings(root: Path, absent: dict[str, str]) -> Settings | None:
     except MainlineError as error:
         absent["The settings"] = str(error)
         return None
-
-
-def _verdict(root: Path, step: str) -> StepVerdict | str:
-    try:
-        return read_verdict(root / "reports" / "verdicts" / f"{step}.json")
-    except NotMeasured as error:
-        return str(error)
 
 
 def _json(root: Path, name: str, step: str, what: str, absent: dict[str, str]) -> Document | None:

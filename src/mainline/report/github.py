@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.parse
@@ -50,7 +51,11 @@ class GitHub:
         found: list[dict[str, Any]] = []
         for page in range(1, MOST_PAGES + 1):
             words = urllib.parse.urlencode({**query, "per_page": PAGE, "page": page})
-            items = self.call("GET", f"{path}?{words}")
+            answer = self.call("GET", f"{path}?{words}")
+            # Some lists come bare, others under a key beside their count.
+            items = answer.get("workflow_runs") if isinstance(answer, dict) else answer
+            if not isinstance(items, list):
+                raise RemoteError(f"GitHub answered no list to GET {path}", "Try again")
             found += items
             if len(items) < PAGE:
                 break
@@ -75,9 +80,17 @@ class GitHub:
                 return json.loads(answer.read().decode("utf-8"))
         except urllib.error.HTTPError as error:
             raise _named(error, f"{method} {path.partition('?')[0]}") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise RemoteError(f"GitHub could not be asked ({reason})", "Try again") from error
+
+
+def _permission(what: str) -> str:
+    """The permission that a request needs, by its path."""
+    path = what.partition(" ")[2]
+    if path.startswith("actions/"):
+        return "actions"
+    return "issues" if path.endswith("/events") else "pull-requests"
 
 
 def _named(error: urllib.error.HTTPError, what: str) -> MainlineError:
@@ -88,7 +101,8 @@ def _named(error: urllib.error.HTTPError, what: str) -> MainlineError:
             said = ""
     cause = f"GitHub answered {error.code} to {what}" + (f" ({said})" if said else "")
     if error.code in (401, 403):
-        return RemoteError(cause, "Give the job `permissions: pull-requests: write`")
+        kind = "write" if not what.startswith("GET ") else "read"
+        return RemoteError(cause, f"Give the job `permissions: {_permission(what)}: {kind}`")
     if error.code == 404:
         return RemoteError(cause, "Check that the token may see this repository")
     return RemoteError(cause, "Try again")
