@@ -39,11 +39,15 @@ class DataLimits(Section):
 
 
 class Direction(Section):
-    """A column that may move the score one way only; `violations` is the share of rows that may."""
+    """A column that may move the score one way only; `violations` is the share of rows that may.
+
+    `of` names the class whose score is meant, where there are more than two.
+    """
 
     column: str
     score: Literal["up", "down"]
     violations: float = Field(0.05, ge=0, le=1)
+    of: str | None = None
 
 
 class Invariant(Section):
@@ -72,6 +76,8 @@ class ModelLimits(Section):
     noise, missing, extremes: share of decisions that may change when numbers are moved by a
     hundredth of their spread, when one value is missing, when one number is far out.
     calibration: largest calibration error. latency_ms, size_mb: one row, the whole bundle.
+    determinism: `all` trains once more on all rows; `sample` twice on 5,000 of them, for models
+    that take hours.
     """
 
     trivial: float = 0.0
@@ -85,5 +91,6 @@ class ModelLimits(Section):
     extremes: float | None = Field(None, ge=0, le=1)
     calibration: float | None = Field(None, gt=0)
     fairness: tuple[Fairness, ...] = ()
+    determinism: Literal["all", "sample"] = "all"
     latency_ms: float | None = Field(100, gt=0)
     size_mb: float | None = Field(100, gt=0)

@@ -140,8 +140,14 @@ def class_list(target: pd.Series, model: settings.Model) -> list[str] | None:
     return [n for n in names if n != positive] + [positive]
 
 
-def fit(x: pd.DataFrame, y: np.ndarray, root: Path, options: settings.Settings) -> Any:
-    """The forker's estimator, fitted; SettingsError or DataError where it cannot be."""
+def fit(
+    x: pd.DataFrame, y: np.ndarray, root: Path, options: settings.Settings, stir: int = 0
+) -> Any:
+    """The forker's estimator, fitted; SettingsError or DataError where it cannot be.
+
+    `stir` is added to the seed of numpy's global random numbers only: an estimator that takes its
+    seed to heart comes out the same.
+    """
     make = settings.entry_point(root, options.train.estimator)
     try:
         estimator = make(seed=options.train.seed, **options.train.args)
@@ -150,7 +156,7 @@ def fit(x: pd.DataFrame, y: np.ndarray, root: Path, options: settings.Settings) 
             f"{options.train.estimator} could not be called: {error}",
             "Mend train.args in params.yaml",
         ) from error
-    np.random.seed(options.train.seed)
+    np.random.seed((options.train.seed + stir) % 2**32)
     try:
         return estimator.fit(x, y)
     except (ValueError, TypeError) as error:
@@ -184,7 +190,6 @@ def write_bundle(root: Path, rows: Rows, options: settings.Settings, rules: sche
         typed, rows.frame[rules.time] if rules.time else None, scores, decisions, rows.y[held],
         rows.frame[held][rules.time] if rules.time else None, options.model.task,
     )  # fmt: skip
-    python = sys.version_info
     meta = {
         "schema": "model/1",
         "name": options.model.name,
@@ -203,11 +208,17 @@ def write_bundle(root: Path, rows: Rows, options: settings.Settings, rules: sche
         "digests": {"data": table.data_digest(root), "split": split_digest(options, rules),
                     "interface": digest_json([raw, rows.classes])},
         "lock": inputs.lock_digest(root),
-        "platform": f"{sys.platform}-{platform.machine()}-python{python[0]}.{python[1]}",
+        "platform": platform_name(),
         **origin(root),
     }  # fmt: skip
     meta["golden"] = golden_rows(typed[train], estimator, build, options.model.task)
     return _write_folder(root / "models", content, meta, reference)
+
+
+def platform_name() -> str:
+    """The system, processor and Python on which a model is the same to the last byte."""
+    python = sys.version_info
+    return f"{sys.platform}-{platform.machine()}-python{python[0]}.{python[1]}"
 
 
 def newest(frame: pd.DataFrame, rules: schema.Schema) -> str | None:
