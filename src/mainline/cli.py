@@ -108,7 +108,7 @@ def check(base: Base = "auto") -> None:
     """Run all gates here, as CI does."""
     from mainline.report import check as step
 
-    console.show(step.run(root(), base))
+    console.done(step.run(root(), base))
 
 
 # ---- register, serve, roll out -----------------------------------------------------------------
