@@ -10,23 +10,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mainline import inputs, settings
+from mainline import inputs, settings, suite
 from mainline.data import schema, table
 from mainline.data.split import assign, split_digest
 from mainline.errors import DataError
-from mainline.evaluate import predictions
+from mainline.evaluate import predictions, proof
 from mainline.evaluate.metrics import measure
 from mainline.files import write_json
-from mainline.train import bundle
-from mainline.train.bundle import Bundle, class_names, encode_target
+from mainline.train import bundle, train
+from mainline.train.bundle import Bundle, class_names
 from mainline.verdict import Check, StepVerdict, Verdict, recorded
 
 MOST_SLICES = 20
 
 
 def run(root: Path) -> StepVerdict:
-    """Score the tune and test rows; write predictions, metrics, plots and the verdict file.
+    """Score the tune and test rows, prove the model, run tests/model; write what was found.
 
+    That is predictions, metrics, plots, `behaviour.json` (see `proof.examine`) and the verdict.
     Raises DataError when there is no model, or when its rows cannot be scored.
     """
     with recorded(root, "evaluate"):
@@ -38,23 +39,39 @@ def run(root: Path) -> StepVerdict:
             raise DataError(
                 "The model in models/ was trained on other data", "Run `./mainline pipeline`"
             )
-        frame, part = held_out(root, options, rules)
-        found = score(model, frame, part, rules)
-        predictions.write(found, root / "reports" / "predictions.parquet")
-        test = found.of("test")
-        names = metric_names(options)
-        metrics = {p: measure(model.task, names, q.y, q.scores, q.decisions)
-                   for p, q in (("tune", found.of("tune")), ("test", test))}  # fmt: skip
-        sliced = slices(frame, part, found, options, rules)
-        document = {**metrics, "slices": sliced, "rows": _rows(test, model.task)}
-        write_json(root / "reports" / "metrics.json", plain(document))
-        plot(root, model, test)
-        done = StepVerdict("evaluate", judge(test, metrics["test"], model.task), {
+        rows = train.usable_rows(root, options, rules)
+        checks = measured(root, options, rules, model, rows)
+        checks += suite.run(root, "tests/model")
+        policy = options.gate.model_dump(mode="json")
+        done = StepVerdict("evaluate", tuple(checks), {
             "code": inputs.code_digest(root), "data": data,
             "split": split_digest(options, rules), "model": model.digest,
+            "policy": inputs.policy_digest(root, policy, options.split.salt),
         })  # fmt: skip
         done.write(root)
         return done
+
+
+def measured(
+    root: Path, options: settings.Settings, rules: schema.Schema, model: Bundle, rows: train.Rows
+) -> list[Check]:
+    """Metrics and proof of `model` on the rows that it has not seen; writes their files."""
+    keep = (rows.part != "train").to_numpy()
+    frame, part = rows.frame[keep].reset_index(drop=True), rows.part[keep].reset_index(drop=True)
+    scores = model.predict(frame)
+    found = predictions.assemble(frame, rules, rows.y[keep], scores, model.decide(scores), part)
+    predictions.write(found, root / "reports" / "predictions.parquet")
+    test, names = found.of("test"), metric_names(options)
+    metrics = {p: measure(model.task, names, q.y, q.scores, q.decisions)
+               for p, q in (("tune", found.of("tune")), ("test", test))}  # fmt: skip
+    sliced = slices(frame, part, found, options, rules)
+    document = {**metrics, "slices": sliced, "rows": _rows(test, model.task)}
+    write_json(root / "reports" / "metrics.json", plain(document))
+    plot(root, model, test)
+    own = scores[(part == "test").to_numpy()]
+    proved, behaviour = proof.examine(proof.subject(root, options, rules, model, rows, own))
+    write_json(root / "reports" / "behaviour.json", plain(behaviour))
+    return [*judge(test, metrics["test"], model.task), *proved]
 
 
 def held_out(
@@ -66,15 +83,6 @@ def held_out(
     part = assign(frame, options, rules)
     keep = part != "train"
     return frame[keep].reset_index(drop=True), part[keep].reset_index(drop=True)
-
-
-def score(
-    model: Bundle, frame: pd.DataFrame, part: pd.Series, rules: schema.Schema
-) -> predictions.Predictions:
-    """Predictions of `model` for typed rows with their target."""
-    scores = model.predict(frame)
-    y = encode_target(frame[rules.target], model.task, model.meta["classes"])
-    return predictions.assemble(frame, rules, y, scores, model.decide(scores), part)
 
 
 def metric_names(options: settings.Settings) -> list[str]:
@@ -153,6 +161,8 @@ def plain(node: Any) -> Any:
     """`node` with floats rounded to six places, and null where they are not finite."""
     if isinstance(node, dict):
         return {k: plain(v) for k, v in node.items()}
+    if isinstance(node, (list, tuple)):
+        return [plain(v) for v in node]
     if isinstance(node, float):
         return round(node, 6) if math.isfinite(node) else None
     return node
