@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,17 +17,21 @@ CHECKS = (
     ("ruff format", ("ruff", "format", "--quiet", "--check", ".")),
     ("mypy", ("mypy", "--no-error-summary", "src/mainline")),
 )
+# Offline, and in forks too: a workflow decides who may write, and nothing else here reads it.
+WORKFLOWS = ("zizmor", "--offline", "--quiet", "--min-severity", "medium", ".github")
 
 
 def run(root: Path, slow: bool = False, args: Sequence[str] = ()) -> int:
     """Run the checks and the tests of `root`; `args` go to pytest, whose closing line comes last.
 
-    A fork, which has no `tests/house`, runs its own tests only. Returns 0, or 10 when anything
-    failed; no test at all is a failure.
+    A fork, which has no `tests/house`, runs its own tests only, and the check of its workflows.
+    Returns 0, or 10 when anything failed; no test at all is a failure.
     """
     env = _environment(root)
     house = (root / "tests" / "house").is_dir()
     passed = [_check(root, name, words, env) for name, words in CHECKS if house]
+    if (root / ".github").is_dir():
+        passed.append(_check_workflows(root, env))
     tests = _call(root, pytest_words(root, house, slow, args), env)
     return 0 if all(passed) and tests == 0 else FAILED
 
@@ -40,7 +45,18 @@ def pytest_words(root: Path, house: bool, slow: bool, args: Sequence[str]) -> li
 
 
 def _check(root: Path, name: str, words: Sequence[str], env: dict[str, str]) -> bool:
-    status = _call(root, words, env)
+    return _told(name, _call(root, words, env))
+
+
+def _check_workflows(root: Path, env: dict[str, str]) -> bool:
+    """zizmor is a program and no module; where it is not installed nothing was checked."""
+    program = shutil.which(WORKFLOWS[0], path=env.get("PATH"))
+    words = [program or WORKFLOWS[0], *WORKFLOWS[1:]]
+    status = subprocess.run(words, cwd=root, env=env, check=False).returncode if program else FAILED
+    return _told("workflows" if program else "workflows (zizmor is not installed)", status)
+
+
+def _told(name: str, status: int) -> bool:
     print(f"{name}: {'passed' if status == 0 else 'FAILED'}", flush=True)
     return status == 0
 

@@ -68,6 +68,40 @@ def test_failing_checker_fails_though_tests_pass(fork, monkeypatch, capfd):
     assert "3 passed" in lines[-1]
 
 
+WORKFLOW = """\
+name: own
+on: pull_request
+permissions: {}
+jobs:
+  own:
+    runs-on: ubuntu-latest
+    steps:
+      - run: echo "$TITLE"
+        env:
+          TITLE: ${{ github.event.pull_request.title }}
+"""
+
+
+def test_a_fork_has_its_workflows_checked(fork, capfd):
+    """Offline: a value pasted into a shell fails the run; the same through `env` passes."""
+    (fork / ".github" / "workflows").mkdir(parents=True)
+    file = fork / ".github" / "workflows" / "own.yml"
+    file.write_text(WORKFLOW)
+    assert testing.run(fork) == 0
+    file.write_text(WORKFLOW.replace('"$TITLE"', '"${{ github.event.pull_request.title }}"'))
+    assert testing.run(fork) == 10
+    lines = capfd.readouterr().out.splitlines()
+    assert lines.index("workflows: passed") < lines.index("workflows: FAILED")
+
+
+def test_workflows_that_nothing_checked_do_not_pass(fork, monkeypatch, capfd):
+    """Without the checker the run fails and says so."""
+    (fork / ".github").mkdir()
+    monkeypatch.setattr(testing, "WORKFLOWS", ("no-such-program",))
+    assert testing.run(fork) == 10
+    assert "zizmor is not installed" in capfd.readouterr().out
+
+
 def test_what_git_tells_hooks_is_kept_from_tests(fork, monkeypatch):
     """Run from a Git hook, the tests' own repositories are not mistaken for this one."""
     monkeypatch.setenv("GIT_DIR", "/somewhere/.git")
