@@ -289,6 +289,21 @@ def retrain(
     console.done(step.run(root(), as_of=as_of, open_=open_, dry_run=dry_run))
 
 
+# ---- try the gates -----------------------------------------------------------------------------
+
+
+@app.command()
+def drill(
+    names: Annotated[list[str] | None, typer.Argument(help="default: all of them")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="only say what there is")] = False,
+    markdown: Annotated[bool, typer.Option(help="print a Markdown table")] = False,
+) -> None:
+    """Break data, code and model on purpose, in throw-away clones, and see which gate blocks it."""
+    from mainline.drill import drill as step
+
+    console.done(step.run(root(), tuple(names or ()), list_=list_, markdown=markdown))
+
+
 # ---- new data, new labels ----------------------------------------------------------------------
 
 data = typer.Typer(help="Add or fetch rows.", no_args_is_help=True)

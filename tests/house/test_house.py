@@ -10,7 +10,7 @@ from copies import ROOT
 
 HOUSE = ROOT / "src" / "mainline"
 ORDER = ("data", "train", "evaluate", "compare", "report", "register", "serve", "rollout",
-         "monitor", "retrain", "loop")  # fmt: skip
+         "monitor", "retrain", "drill", "loop")  # fmt: skip
 # Those that put steps together; nothing below may import them.
 ABOVE = ("cli", "pipeline", "status", "console", "__main__")
 # A verdict's file is written by all and posted by one; the report and the gate stand on nothing.
