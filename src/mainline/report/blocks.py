@@ -89,7 +89,16 @@ class Pictures:
     paths: tuple[Path, ...]
 
 
-Block = Paragraph | Alert | Bullets | Table | Pictures
+@dataclass(frozen=True)
+class Chart:
+    """Lines over the same names; beside a table that says the same, because it shows no names."""
+
+    title: str
+    names: tuple[str, ...]
+    lines: tuple[tuple[float, ...], ...]
+
+
+Block = Paragraph | Alert | Bullets | Table | Pictures | Chart
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ class Facts:
     metrics: Document | None = None
     cost: Document | None = None
     monitor: Document | None = None
+    behaviour: Document | None = None
     changes: Changes | None = None
     plots: tuple[Path, ...] = ()
     absent: dict[str, str] = field(default_factory=dict)
@@ -65,6 +66,9 @@ def read(root: Path) -> Facts:
         metrics=_json(root, "reports/metrics.json", "evaluate", "What was measured", absent),
         cost=_json(root, "build/cost.json", "train", "What training cost", absent),
         monitor=_json(root, "reports/monitor.json", "monitor", "A look at production", absent),
+        behaviour=_json(
+            root, "reports/behaviour.json", "evaluate", "How the model behaves", absent
+        ),
         changes=_changes(root, options, comparison, absent),
         plots=tuple(sorted((root / "reports" / "plots").glob("*.png"))),
         absent=absent,

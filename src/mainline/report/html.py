@@ -16,6 +16,7 @@ from mainline.report.blocks import (
     Badge,
     Block,
     Bullets,
+    Chart,
     Code,
     Inline,
     Interval,
@@ -116,6 +117,8 @@ def block(found: Block) -> str:
     if isinstance(found, Table):
         rows = ([line(c) for c in row] for row in found.rows)
         return table(found.head, rows, found.numbers)
+    if isinstance(found, Chart):
+        return ""  # the table beside it has pictures of its own
     shown = (figure(image) for p in found.paths if (image := picture(p, words(p))))
     return f'<div class="plots">{"".join(shown)}</div>'
 

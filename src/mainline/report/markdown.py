@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
+from mainline.report import chart
 from mainline.report.blocks import (
     Alert,
     Badge,
     Block,
     Bullets,
+    Chart,
     Code,
     Inline,
     Interval,
@@ -74,6 +76,8 @@ def block(found: Block) -> str:
         return "\n".join(f"- {line(item)}" for item in found.items)
     if isinstance(found, Table):
         return _table(found)
+    if isinstance(found, Chart):
+        return chart.render(found)
     assert isinstance(found, Pictures)
     return ""
 

@@ -1,14 +1,14 @@
-"""What the numbers say: comparison, slices, data, changes, cost. Facts in, sections out."""
+"""What the numbers say: comparison, slices, data, changes. Facts in, sections out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from mainline.report.blocks import (
     Alert,
     Block,
     Bullets,
+    Chart,
     Code,
     Inline,
     Line,
@@ -16,7 +16,6 @@ from mainline.report.blocks import (
     Pictures,
     Section,
     Strong,
-    Table,
 )
 from mainline.report.changes import Change
 from mainline.report.facts import Facts
@@ -33,18 +32,7 @@ from mainline.report.numbers import (
     number,
     show,
 )
-
-MOST_ROWS = 40
-
-
-def table(
-    head: tuple[str, ...], rows: Sequence[tuple[Line, ...]], numbers: set[int]
-) -> list[Block]:
-    """A table of at most MOST_ROWS rows, and how many more there are."""
-    out: list[Block] = [Table(head, tuple(rows[:MOST_ROWS]), frozenset(numbers))]
-    if len(rows) > MOST_ROWS:
-        out.append(Paragraph((f"… and {len(rows) - MOST_ROWS:,} more.",)))
-    return out
+from mainline.report.pieces import table, told
 
 
 def overall(facts: Facts) -> list[dict[str, Any]]:
@@ -154,11 +142,31 @@ def slices(facts: Facts) -> Section | None:
         Paragraph((Code(metric), " by slice:")),
         *table(head, rows, {1, 2, 3, 4, 5}),
     ]
+    blocks += _chart(facts, listed)
     small = [n for n in measured if n not in {s.get("slice") for s in listed}]
     if small:
         more = f" and {len(small) - 8} more" if len(small) > 8 else ""
         blocks.append(Paragraph((f"Too few rows to judge: {', '.join(small[:8])}{more}.",)))
     return Section("Slices", tuple(blocks), spare=3)
+
+
+def _chart(facts: Facts, listed: list[dict[str, Any]]) -> list[Block]:
+    """The difference, its bounds and what may be lost, over all rows and over each slice."""
+    metric = str((facts.comparison or {}).get("metric"))
+    whole = [m for m in overall(facts) if m.get("name") == metric]
+    entries = [({**m, "slice": "all rows"}) for m in whole] + listed
+    names = tuple(str(e.get("slice")) for e in entries)
+    lines = [tuple(number(e.get(k)) for e in entries) for k in ("high", "gain", "low")]
+    limits = [number(e.get("limit")) for e in entries]
+    if all(v is not None for v in limits):
+        lines.append(tuple(-v for v in limits if v is not None))
+    if len(names) < 2 or any(v is None for line in lines for v in line):
+        return []
+    drawn = tuple(tuple(v for v in line if v is not None) for line in lines)
+    flat = ", and what may be lost" if len(drawn) == 4 else ""
+    said = f"From above: upper bound, difference and lower bound of {metric}{flat}."
+    title = f"{metric}: candidate less base, + is better"
+    return [Chart(title, names, drawn), Paragraph((said,))]
 
 
 def _slices_alone(measured: dict[str, dict[str, Any]], facts: Facts) -> Section | None:
@@ -201,6 +209,7 @@ def data(facts: Facts) -> Section | None:
         if not both:
             items.append(("Data and contract are those of the base.",))
     blocks: list[Block] = [Bullets(tuple(items))] if items else []
+    changed = [*told(inner(facts.comparison, "data")), *changed]
     return Section("Data", (*blocks, *changed), spare=4) if blocks or changed else None
 
 
@@ -237,26 +246,6 @@ def changes(facts: Facts) -> Section | None:
         said = " and ".join(filter(None, [", ".join(same[:-1]), same[-1]]))
         blocks.append(Paragraph((f"As in the base {found.base[:12]}: {said}.",)))
     return Section("Parameters, locks and code", tuple(blocks), spare=5)
-
-
-def cost(facts: Facts) -> Section | None:
-    """What training took."""
-    seconds, peak = ((facts.cost or {}).get(k) for k in ("seconds", "peak_mb"))
-    # Without a verdict of this run the file is that of an earlier one.
-    if number(seconds) is None or facts.of("train") is None:
-        return None
-    memory = f" and {count(peak)} MB of memory at its peak" if number(peak) is not None else ""
-    return Section("Cost", (Paragraph((f"Training took {number(seconds):.1f} s{memory}.",)),))
-
-
-def production(facts: Facts) -> Section | None:
-    """The last look at production, where there was one."""
-    if facts.monitor is None:
-        return None
-    asked, day = inner(facts.monitor, "trigger"), str(facts.monitor.get("as_of"))[:10]
-    trigger = f"{asked.get('kind')}: {asked.get('reason')}" if asked else "no trigger"
-    said = f"As of {day}: drift {facts.monitor.get('level')}; {trigger}."
-    return Section("Production", (Paragraph((said,)),), spare=2)
 
 
 def plots(facts: Facts) -> Section | None:

@@ -6,6 +6,8 @@ import re
 from itertools import pairwise
 
 from mainline.report.advice import AGAIN, next_step
+from mainline.report.behaviour import behaviour
+from mainline.report.beside import cost, origin, policy, production
 from mainline.report.blocks import (
     Alert,
     Badge,
@@ -21,17 +23,8 @@ from mainline.report.blocks import (
 )
 from mainline.report.facts import Facts
 from mainline.report.numbers import NONE, inner, limit, number, show
-from mainline.report.sections import (
-    changes,
-    compared,
-    cost,
-    data,
-    overall,
-    plots,
-    production,
-    slices,
-    table,
-)
+from mainline.report.pieces import table
+from mainline.report.sections import changes, compared, data, overall, plots, slices
 from mainline.verdict import ORDER, Check, StepVerdict, Verdict
 
 MOST_NAMES = 4
@@ -45,8 +38,8 @@ OPENING = {
 
 def compose(facts: Facts) -> Report:
     """All of the report in its order."""
-    made = [f(facts) for f in (compared, slices, plots, data, changes, gates, cost, production,
-                               next_steps, not_run)]  # fmt: skip
+    made = [f(facts) for f in (compared, slices, policy, origin, plots, data, changes, gates,
+                               behaviour, cost, production, next_steps, not_run)]  # fmt: skip
     sections = tuple(s for s in made if s is not None)
     return Report(facts.model, facts.gate.verdict, sentence(facts), sections)
 
@@ -54,18 +47,36 @@ def compose(facts: Facts) -> Report:
 def sentence(facts: Facts) -> Line:
     """One sentence: may this be merged, and why."""
     verdict = facts.gate.verdict
+    accepted = next((c for c in facts.gate.checks if c.name == "accepted"), None)
+    if verdict is Verdict.PASS and accepted is not None:
+        return _lifted(facts, accepted)
     if verdict is Verdict.PASS:
         return (Strong(OPENING[verdict]), f": {_why_pass(facts)}.")
     bad = [c for c in facts.gate.checks if c.verdict is verdict]
     # Once a step failed, those after it have nothing to say that is not its consequence.
     reason = bad[0].reason.rstrip(".")
-    others = len([c for c in facts.gate.checks if c.verdict is not Verdict.PASS]) - 1
+    steps = [c for c in facts.gate.checks if c.name != "accepted"]
+    others = len([c for c in steps if c.verdict is not Verdict.PASS]) - 1
     failed = next((c for c in facts.gate.checks if c.verdict is Verdict.FAIL), None)
     if verdict is Verdict.ERROR and failed is not None:
         left = f"{len(bad)} of {len(facts.gate.checks)} gates could not be measured"
         return (Strong(OPENING[Verdict.FAIL]), f": {failed.reason.rstrip('.')}, and {left}.")
     more = f", and {others} more" if others else ""
-    return (Strong(OPENING[verdict]), f": {reason}{more}.")
+    label = f". {accepted.reason}" if accepted is not None else ""
+    return (Strong(OPENING[verdict]), f": {reason}{more}{label}.")
+
+
+def _lifted(facts: Facts, accepted: Check) -> Line:
+    """Who let it through, when and for which commit, and what was inconclusive."""
+    given = facts.acceptance
+    who = f"@{given.who}" if given else str(accepted.value)
+    when = f" on {given.when} for the commit {given.commit[:12]}" if given else ""
+    unsure = [c.reason.partition("; inconclusive, and accepted")[0] for c in facts.gate.checks
+              if "; inconclusive, and accepted" in c.reason]  # fmt: skip
+    more = f" (and {len(unsure) - 1} more)" if len(unsure) > 1 else ""
+    what = unsure[0].rstrip(".") if unsure else "what is inconclusive"
+    said = f": lifted by {who}{when}. Inconclusive was {what}{more}."
+    return (Strong(OPENING[Verdict.PASS]), said)
 
 
 def _why_pass(facts: Facts) -> str:
@@ -106,7 +117,11 @@ def gates(facts: Facts) -> Section:
         found = facts.of(gate.name)
         bad = _bad(found)
         counted = f"{len(bad)} of {len(found.checks)}" if found else NONE
-        rows.append(((gate.name,), (Badge(gate.verdict),), (counted,), _own(facts, gate)))
+        lifted = found is not None and found.verdict is Verdict.INCONCLUSIVE != gate.verdict
+        badge: Line = (Badge(gate.verdict),)
+        if lifted and gate.verdict is Verdict.PASS:
+            badge = (Badge(Verdict.INCONCLUSIVE), ", lifted")
+        rows.append(((gate.name,), badge, (counted,), _own(facts, gate)))
         reasons += [
             ((gate.name,), (Code(c.name),), (Badge(c.verdict),), _rows(c), commands(c.reason))
             for c in bad
@@ -119,7 +134,7 @@ def gates(facts: Facts) -> Section:
 
 def _own(facts: Facts, gate: Check) -> Line:
     found = facts.of(gate.name)
-    if gate.verdict is Verdict.PASS and found is not None and found.skipped is None:
+    if gate.verdict is Verdict.PASS and found is not None and found.verdict is Verdict.PASS:
         return ("all passed",)
     cause = _blocked_by(facts, gate.name)
     if found is None and cause:
