@@ -6,7 +6,8 @@ each equals its namesake in `evaluate.metrics`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -14,40 +15,61 @@ Weighted = Callable[[np.ndarray], np.ndarray]
 EPS = 1e-300
 
 
-def _ratio(w: np.ndarray, part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return (w @ part.astype(float)) / np.maximum(w @ whole.astype(float), EPS)
+def _ratio(part: np.ndarray, whole: np.ndarray) -> Weighted:
+    both = np.column_stack([part, whole]).astype(float)
+
+    def value(w: np.ndarray) -> np.ndarray:
+        sums = w @ both
+        return sums[:, 0] / np.maximum(sums[:, 1], EPS)
+
+    return value
 
 
-def _ranked(w: np.ndarray, y: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of positives and negatives by distinct score, from high to low: two (r, m)."""
-    order = np.argsort(-s, kind="stable")
-    ranked, truth = s[order], y[order].astype(float)
-    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
-    heavy = w[:, order]
-    positive = heavy * truth
-    if len(starts) == len(s):
-        return positive, heavy - positive
-    return (
-        np.add.reduceat(positive, starts, axis=1),
-        np.add.reduceat(heavy - positive, starts, axis=1),
-    )
+class Ranking:
+    """Where the positives stand among the negatives by the score of one model, found once.
 
+    Of the weights of n rows, average precision and the area under the ROC curve need only those
+    of the positives, and the sum over the negatives between one score of a positive and the next.
+    """
 
-def average_precision(w: np.ndarray, y: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """Average precision: the sum of precision times the step in recall, ties as one step."""
-    positive, negative = _ranked(w, y, s)
-    hits = positive.cumsum(axis=1)
-    called = hits + negative.cumsum(axis=1)
-    precision = hits / np.maximum(called, EPS)
-    return (precision * positive).sum(axis=1) / np.maximum(hits[:, -1], EPS)
+    def __init__(self, y: np.ndarray, s: np.ndarray) -> None:
+        one = y == 1
+        levels, own = np.unique(-s[one], return_inverse=True)
+        self.levels = len(levels)
+        self.bins = np.empty(len(y), dtype=np.intp)
+        # Better than level k and worse than the one before: 2 k. Tied with level k: 2 k + 1.
+        self.bins[~one] = sum(np.searchsorted(levels, -s[~one], side) for side in ("left", "right"))
+        self.bins[one] = 2 * self.levels + 1 + own
+        self._last: tuple[np.ndarray, tuple[np.ndarray, ...]] | None = None
 
+    def counts(self, w: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Weights by distinct score of a positive, best first, each (r, levels).
 
-def roc_auc(w: np.ndarray, y: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve: the share of pairs in the right order, a tie counts half."""
-    positive, negative = _ranked(w, y, s)
-    above = positive.cumsum(axis=1) - 0.5 * positive
-    pairs = positive.sum(axis=1) * negative.sum(axis=1)
-    return (above * negative).sum(axis=1) / np.maximum(pairs, EPS)
+        Of the positives with it, of the negatives above it, of the negatives tied with it; and
+        the weight of all negatives (r,). Both metrics ask for the same `w` (r, n) one after the
+        other, so the last answer is kept.
+        """
+        if self._last is None or self._last[0] is not w:
+            size = 3 * self.levels + 1
+            summed = np.array([np.bincount(self.bins, row, size) for row in w]).reshape(-1, size)
+            positive, negative = summed[:, 2 * self.levels + 1 :], summed[:, : 2 * self.levels + 1]
+            upto = negative.cumsum(axis=1)
+            above, tied = upto[:, 0:-1:2], negative[:, 1::2]
+            self._last = w, (positive, above, tied, upto[:, -1])
+        return self._last[1]
+
+    def average_precision(self, w: np.ndarray) -> np.ndarray:
+        """Average precision: the sum of precision times the step in recall, ties as one step."""
+        positive, above, tied, _ = self.counts(w)
+        hits = positive.cumsum(axis=1)
+        precision = hits / np.maximum(hits + above + tied, EPS)
+        return (precision * positive).sum(axis=1) / np.maximum(positive.sum(axis=1), EPS)
+
+    def roc_auc(self, w: np.ndarray) -> np.ndarray:
+        """Area under the ROC curve: the share of pairs in the right order, a tie counts half."""
+        positive, above, tied, negative = self.counts(w)
+        wrong = (positive * (above + 0.5 * tied)).sum(axis=1)
+        return 1 - wrong / np.maximum(positive.sum(axis=1) * negative, EPS)
 
 
 def _calibration(y: np.ndarray, p: np.ndarray, bins: int = 10) -> Weighted:
@@ -68,29 +90,29 @@ def _own_log_loss(y: np.ndarray, s: np.ndarray) -> np.ndarray:
 
 
 def _mean(values: np.ndarray) -> Weighted:
-    return lambda w: (w @ values.astype(float)) / np.maximum(w.sum(axis=1), EPS)
+    return _ratio(values, np.ones(len(values)))
 
 
 def _balanced_accuracy(y: np.ndarray, d: np.ndarray) -> Weighted:
-    classes = np.unique(y)
-    return lambda w: np.mean([_ratio(w, (d == c) & (y == c), y == c) for c in classes], axis=0)
+    recalls = [_ratio((d == c) & (y == c), y == c) for c in np.unique(y)]
+    return lambda w: np.mean([recall(w) for recall in recalls], axis=0)
 
 
 def _f1_macro(y: np.ndarray, d: np.ndarray) -> Weighted:
-    def f1(w: np.ndarray, c: float) -> np.ndarray:
-        both = w @ ((d == c).astype(float) + (y == c).astype(float))
-        return 2 * (w @ ((d == c) & (y == c)).astype(float)) / np.maximum(both, EPS)
-
-    classes = np.unique(y)
-    return lambda w: np.mean([f1(w, c) for c in classes], axis=0)
+    # F1 is hits over the mean of what was called and what is there.
+    scores = [_ratio((d == c) & (y == c), 0.5 * (d == c) + 0.5 * (y == c)) for c in np.unique(y)]
+    return lambda w: np.mean([f1(w) for f1 in scores], axis=0)
 
 
 def _r2(y: np.ndarray, d: np.ndarray) -> Weighted:
+    # R2 does not change with the origin, and near it the squares lose no digits.
+    own = y - y.mean()
+    columns = np.column_stack([np.ones(len(y)), own, own**2, (y - d) ** 2])
+
     def value(w: np.ndarray) -> np.ndarray:
-        total = np.maximum(w.sum(axis=1), EPS)
-        mean = (w @ y) / total
-        spread = w @ (y**2) - total * mean**2
-        return 1 - (w @ ((y - d) ** 2)) / np.maximum(spread, EPS)
+        total, first, second, error = (w @ columns).T
+        spread = second - first**2 / np.maximum(total, EPS)
+        return 1 - error / np.maximum(spread, EPS)
 
     return value
 
@@ -106,36 +128,53 @@ def _median_error(y: np.ndarray, d: np.ndarray) -> Weighted:
     return value
 
 
-def metric(name: str, task: str, y: np.ndarray, s: np.ndarray, d: np.ndarray) -> Weighted:
-    """The metric `name` of one model as a function of the weights; KeyError for an unknown one."""
-    if task == "binary":
-        p, one, zero = s[:, 0], y == 1, y == 0
-        made: dict[str, Callable[[], Weighted]] = {
-            "average_precision": lambda: lambda w: average_precision(w, y, p),
-            "roc_auc": lambda: lambda w: roc_auc(w, y, p),
-            "recall": lambda: lambda w: _ratio(w, (d == 1) & one, one),
-            "precision": lambda: lambda w: _ratio(w, (d == 1) & one, d == 1),
-            "fpr": lambda: lambda w: _ratio(w, (d == 1) & zero, zero),
-            "accuracy": lambda: _mean(d == y),
-            "log_loss": lambda: _mean(_own_log_loss(y, s)),
-            "brier": lambda: _mean((p - y) ** 2),
-            "calibration_error": lambda: _calibration(y, p),
-            "alert_rate": lambda: _mean(d),
-        }
-    elif task == "multiclass":
-        made = {
-            "accuracy": lambda: _mean(d == y),
-            "balanced_accuracy": lambda: _balanced_accuracy(y, d),
-            "f1_macro": lambda: _f1_macro(y, d),
-            "log_loss": lambda: _mean(_own_log_loss(y, s)),
-            "calibration_error": lambda: _calibration((d == y).astype(float), s.max(axis=1)),
-        }
-    else:
-        made = {
-            "mae": lambda: _mean(np.abs(y - d)),
-            "rmse": lambda: lambda w: np.sqrt(_mean((y - d) ** 2)(w)),
-            "r2": lambda: _r2(y, d),
-            "median_absolute_error": lambda: _median_error(y, d),
-            "bias": lambda: _mean(d - y),
-        }
-    return made[name]()
+def metrics(
+    names: Sequence[str], task: str, y: np.ndarray, s: np.ndarray, d: np.ndarray
+) -> dict[str, Weighted]:
+    """Each named metric of one model as a function of the weights; KeyError for an unknown one.
+
+    `y` (n,), scores `s` (n, k) and decisions `d` (n,) as in `evaluate.metrics`.
+    """
+    made = {"binary": _binary, "multiclass": _multiclass, "regression": _regression}[task](y, s, d)
+    return {name: made[name]() for name in names}
+
+
+Made = dict[str, Callable[[], Weighted]]
+
+
+def _binary(y: np.ndarray, s: np.ndarray, d: np.ndarray) -> Made:
+    p, one, called = s[:, 0], y == 1, d == 1
+    ranking = functools.cache(lambda: Ranking(y, p))
+    return {
+        "average_precision": lambda: ranking().average_precision,
+        "roc_auc": lambda: ranking().roc_auc,
+        "recall": lambda: _ratio(called & one, one),
+        "precision": lambda: _ratio(called & one, called),
+        "fpr": lambda: _ratio(called & ~one, ~one),
+        "accuracy": lambda: _mean(d == y),
+        "log_loss": lambda: _mean(_own_log_loss(y, s)),
+        "brier": lambda: _mean((p - y) ** 2),
+        "calibration_error": lambda: _calibration(y, p),
+        "alert_rate": lambda: _mean(d),
+    }
+
+
+def _multiclass(y: np.ndarray, s: np.ndarray, d: np.ndarray) -> Made:
+    return {
+        "accuracy": lambda: _mean(d == y),
+        "balanced_accuracy": lambda: _balanced_accuracy(y, d),
+        "f1_macro": lambda: _f1_macro(y, d),
+        "log_loss": lambda: _mean(_own_log_loss(y, s)),
+        "calibration_error": lambda: _calibration((d == y).astype(float), s.max(axis=1)),
+    }
+
+
+def _regression(y: np.ndarray, s: np.ndarray, d: np.ndarray) -> Made:
+    squared = _mean((y - d) ** 2)
+    return {
+        "mae": lambda: _mean(np.abs(y - d)),
+        "rmse": lambda: lambda w: np.sqrt(squared(w)),
+        "r2": lambda: _r2(y, d),
+        "median_absolute_error": lambda: _median_error(y, d),
+        "bias": lambda: _mean(d - y),
+    }

@@ -128,11 +128,11 @@ def test_ties_count_half_in_delong() -> None:
 def test_whole_groups_are_drawn() -> None:
     """All rows of one entity have one weight, and strata keep their sizes."""
     two = pair(600, groups=50)
-    drawn = weights(two, 20, seed=1)
+    drawn = weights(two, 20, np.random.default_rng(1))
     for group in range(50):
         rows = drawn[:, two.groups == group]
         assert (rows == rows[:, :1]).all()
-    plain = weights(pair(600), 20, seed=1)
+    plain = weights(pair(600), 20, np.random.default_rng(1))
     assert (plain[:, pair(600).y == 1].sum(axis=1) == pair(600).y.sum()).all()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mainline.compare.weighted import metric
+from mainline.compare.weighted import metrics
 from mainline.evaluate.metrics import TASKS, measure
 
 N = 300
@@ -37,7 +37,7 @@ NAMES = [(task, name) for task, table in TASKS.items() for name in table]
 def test_ones_give_the_plain_metric(task: str, name: str, seed: int) -> None:
     """Each weighted metric is its namesake in `evaluate.metrics`."""
     y, s, d = made(task, seed)
-    found = metric(name, task, y, s, d)(np.ones((1, N)))
+    found = metrics([name], task, y, s, d)[name](np.ones((1, N)))
     # The median of an even number of errors lies between two of them.
     tolerance = 0.02 if name == "median_absolute_error" else 1e-9
     assert found[0] == pytest.approx(measure(task, [name], y, s, d)[name], abs=tolerance)
@@ -48,7 +48,7 @@ def test_whole_weights_are_repeated_rows(task: str, name: str) -> None:
     """A row with weight 3 is that row three times, one with weight 0 is not there."""
     y, s, d = made(task, 3)
     weights = np.random.default_rng(4).integers(0, 4, (5, N))
-    found = metric(name, task, y, s, d)(weights.astype(float))
+    found = metrics([name], task, y, s, d)[name](weights.astype(float))
     tolerance = 0.02 if name == "median_absolute_error" else 1e-9
     for row, value in zip(weights, found, strict=True):
         again = np.repeat(np.arange(N), row)
@@ -59,4 +59,4 @@ def test_whole_weights_are_repeated_rows(task: str, name: str) -> None:
 def test_an_unknown_metric_is_an_error() -> None:
     """Never a metric of another name."""
     with pytest.raises(KeyError):
-        metric("f2", "binary", *made("binary", 0))
+        metrics(["f2"], "binary", *made("binary", 0))
