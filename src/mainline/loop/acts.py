@@ -35,16 +35,12 @@ class Job:
         return f"pull request {self.number}"
 
 
-def first_release(shop: Workshop) -> dict[str, Any]:
-    """Main as it is: trained, proved against two baselines, registered; returns the act."""
-    act = shop.act("first-release", "The first release",
-                   "Main as it was cloned: trained on January to June, proved, registered, "
-                   "served.")  # fmt: skip
-    for words in (("data", "pull"), ("pipeline",), ("compare",), ("report",), ("gate",)):
+def first_release(shop: Workshop, act: dict[str, Any]) -> None:
+    """Main as it is: trained, proved against two baselines, registered."""
+    for words in (("pipeline",), ("compare",), ("report",), ("gate",)):
         shop.mainline(act["id"], *words)
     keep_report(shop, act, shop.work, "First release: no base yet")
     shop.mainline(act["id"], "register", "--push")
-    return act
 
 
 def propose(shop: Workshop, number: int, branch: str, change: Callable[[Path], str]) -> Job:
@@ -57,13 +53,16 @@ def propose(shop: Workshop, number: int, branch: str, change: Callable[[Path], s
     return Job(number, branch, title, clone)
 
 
-def prove(shop: Workshop, act: dict[str, Any], job: Job, expect: int) -> None:
-    """What `train.yml` does for a pull request."""
+def train(shop: Workshop, act: dict[str, Any], job: Job) -> None:
+    """The first half of what `train.yml` does for a pull request: its own model."""
+    for words in (("data", "pull"), ("pipeline",)):
+        shop.mainline(act["id"], *words, cwd=job.clone, where=job.where)
+
+
+def judge(shop: Workshop, act: dict[str, Any], job: Job, expect: int) -> None:
+    """The second half: that model against production, as it is by now."""
     git(job.clone, "fetch", "--quiet", "--tags", "origin")
-    for words, status in (
-        (("data", "pull"), 0), (("pipeline",), 0), (("compare",), expect), (("report",), 0),
-        (("gate",), expect),
-    ):  # fmt: skip
+    for words, status in ((("compare",), expect), (("report",), 0), (("gate",), expect)):
         shop.mainline(act["id"], *words, cwd=job.clone, where=job.where, expect=(status,))
     keep_report(shop, act, job.clone, f"Pull request {job.number}: {job.title}")
 
@@ -103,47 +102,58 @@ def newest(shop: Workshop) -> str:
     return registry.find(shop.work, settings.load(shop.work).model.name, None).name
 
 
-def changes_proposed(shop: Workshop, first_act: dict[str, Any]) -> None:
-    """A good and a bad pull request, proved while the first version is rolled out.
+def opening(shop: Workshop, meanwhile: Callable[[], Any]) -> dict[str, Any]:
+    """The first release and two pull requests, a good and a bad one, side by side as in CI.
 
-    The good one goes to production.
+    The good one is merged; returns its act, whose release comes next.
     """
+    first = shop.act("first-release", "The first release",
+                     "Main as it was cloned: trained on January to June, proved, registered, "
+                     "served.")  # fmt: skip
+    shop.mainline(first["id"], "data", "pull")
     good = shop.act("good-change", "A good change",
                     "A pull request adds a feature. CI trains it and compares it with production "
                     "on the same rows; it is merged and takes over from 5 to 100% of the "
                     "traffic.")  # fmt: skip
     bad = shop.act("bad-change", "A bad change",
                    "A pull request drops columns that matter. The gate blocks it.")  # fmt: skip
-    first = propose(shop, 1, "better-features", changes.better)
-    second = propose(shop, 2, "fewer-columns", changes.worse)
+    one = propose(shop, 1, "better-features", changes.better)
+    two = propose(shop, 2, "fewer-columns", changes.worse)
     shop.together(
-        partial(deploy, shop, first_act),
-        partial(prove, shop, good, first, 0),
-        partial(prove, shop, bad, second, 10),
+        partial(first_release, shop, first), meanwhile,
+        partial(train, shop, good, one), partial(train, shop, bad, two),
+    )  # fmt: skip
+    shop.together(
+        partial(deploy, shop, first),
+        partial(judge, shop, good, one, 0),
+        partial(judge, shop, bad, two, 10),
     )
     bad["outcome"], bad["expected"] = "FAIL", "blocked"
-    merge(shop, first)
-    release(shop, good)
+    merge(shop, one)
+    return good
 
 
-def broken_release(shop: Workshop) -> None:
-    """A change that no offline gate can see; the canary does, and main is reverted."""
+def propose_broken(shop: Workshop) -> tuple[dict[str, Any], Job]:
+    """The pull request of a release that will break, and its act."""
     act = shop.act("broken-release", "A release that breaks in production",
                    "A change passes every offline gate, and is slow as soon as it serves. The "
                    "canary is taken back by the guard; a revert puts main in step with "
                    "production.")  # fmt: skip
-    job = propose(shop, 3, "exchange-rates", changes.slow)
-    prove(shop, act, job, 0)
+    return act, propose(shop, 3, "exchange-rates", changes.slow)
+
+
+def broken_release(shop: Workshop, act: dict[str, Any], job: Job) -> None:
+    """A change that no offline gate can see; the canary does, and main is reverted."""
+    judge(shop, act, job, 0)
     merge(shop, job)
     release(shop, act, 10)
     act["outcome"], act["expected"] = "FAIL", "rolled back"
     revert = propose(shop, 4, "revert-exchange-rates", _revert)
-    prove(shop, act, revert, 0)
+    train(shop, act, revert)
+    judge(shop, act, revert, 0)
     merge(shop, revert)
-    shop.mainline(act["id"], "pipeline")
-    shop.mainline(act["id"], "compare")
-    shop.mainline(act["id"], "gate")
-    shop.mainline(act["id"], "register", "--push")
+    for words in (("pipeline",), ("compare",), ("gate",), ("register", "--push")):
+        shop.mainline(act["id"], *words)
 
 
 def _revert(clone: Path) -> str:

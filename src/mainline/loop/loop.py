@@ -60,14 +60,18 @@ def tell(shop: Workshop, seed: int, fast: bool) -> None:
     if seed != SHIPPED_SEED:
         acts.own_data(shop, seed)
     months = [7, 8, 9, 10] if fast else list(acts.MONTHS)
-    released, _ = shop.together(
-        partial(acts.first_release, shop), partial(acts.feed, shop, months, seed)
-    )
-    acts.changes_proposed(shop, released)
-    production = shop.clone("production", "main")
-    # The months go on while somebody breaks a release: the schedule has a runner of its own.
-    others = [] if fast or not acts.can_roll_out() else [partial(acts.broken_release, shop)]
-    shop.together(partial(watch, shop, production), *others)
+    good = acts.opening(shop, partial(acts.feed, shop, months, seed))
+    if fast or not acts.can_roll_out():
+        acts.release(shop, good)
+        production = shop.clone("production", "main")
+        watch(shop, production)
+    else:
+        act, job = acts.propose_broken(shop)
+        shop.together(partial(acts.release, shop, good), partial(acts.train, shop, act, job))
+        production = shop.clone("production", "main")
+        # The months go on while somebody breaks a release: the schedule has a runner of its own.
+        shop.together(partial(watch, shop, production),
+                      partial(acts.broken_release, shop, act, job))  # fmt: skip
     retrain(shop, production, fast)
 
 
@@ -89,6 +93,7 @@ def watch(shop: Workshop, production: Path) -> None:
         _measure(shop, month, acts.note_month(shop, month, seen))
         shop.story.windows = _windows(seen)
     acts.expect_kind(seen, ("quality",), 10)
+    _add_months(shop, name, production, acts.first_after(10))
     act["outcome"] = "FAIL"
     act["expected"] = "alert in September, lost quality in October"
 
@@ -101,31 +106,33 @@ def retrain(shop: Workshop, production: Path, fast: bool) -> None:
     name = act["id"]
     day = acts.first_after(10)
     git(production, "pull", "--quiet", "--ff-only", "origin", "main")
-    _add_months(shop, name, production, day)
     shop.mainline(name, "retrain", "--as-of", day, cwd=production, where="production")
     branch = f"retrain/{_model(shop)}"
     job = acts.Job(5, branch, _retrain_text(shop, production), shop.clone("pr-5", branch))
-    acts.prove(shop, act, job, 0)
+    acts.train(shop, act, job)
+    acts.judge(shop, act, job, 0)
     acts.merge(shop, job)
     shop.mainline(name, "data", "pull")
-    version = acts.release(shop, act)
+    # `production` still has the model from before: what would have been without retraining.
+    old = () if fast else (partial(_old_model, shop, name, production),)
+    version, *_ = shop.together(partial(acts.release, shop, act), *old)
     shop.story.retrain.update({"branch": branch, "month": 10, "version": version})
     act["outcome"] = "PASS"
     if fast:
         return
-    for month in (11, 12):
-        scored = shop.folder / "scored" / f"old-2024-{month:02d}.parquet"
-        # `production` still has the model from before: what would have been without retraining.
-        shop.together(
-            partial(acts.serve_month, shop, name, shop.work, month),
-            partial(shop.mainline, name, "predict", str(shop.feed / f"2024-{month:02d}.parquet"),
-                    "--out", str(scored), cwd=production, where="old model"),
-        )  # fmt: skip
+    shop.together(*(partial(acts.serve_month, shop, name, shop.work, m) for m in (11, 12)))
     seen = acts.watch_month(shop, name, shop.work, 12, (0, 10, 11))
     for month in (11, 12):
         entry = acts.note_month(shop, month, seen)
         _measure(shop, month, entry, shop.folder / "scored" / f"old-2024-{month:02d}.parquet")
     shop.story.windows += [w for w in _windows(seen) if w["start"] >= "2024-11-01"]
+
+
+def _old_model(shop: Workshop, act: str, production: Path) -> None:
+    for month in (11, 12):
+        scored = shop.folder / "scored" / f"old-2024-{month:02d}.parquet"
+        shop.mainline(act, "predict", str(shop.feed / f"2024-{month:02d}.parquet"),
+                      "--out", str(scored), cwd=production, where="old model")  # fmt: skip
 
 
 def _add_months(shop: Workshop, act: str, production: Path, day: str) -> None:
