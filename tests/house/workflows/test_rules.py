@@ -29,12 +29,36 @@ def test_the_first_form_is_whole() -> None:
     assert set(WORKFLOWS) >= {"check", "train", "comment", "release", "deploy", "monitor"}
 
 
-def test_the_gate_always_runs_and_judges_last() -> None:
-    """The required check has no condition that skips it, and runs the gate as it is."""
-    gate = yaml.safe_load(WORKFLOWS["train"])["jobs"]["gate"]
-    assert (gate["name"], gate["needs"], gate["if"]) == ("gate", "train", "always()")
-    last = gate["steps"][-1]
-    assert last == {"name": "Gate", "run": "./mainline gate"}
+@pytest.mark.parametrize("name", ["setup", "keep"])
+def test_an_action_does_what_is_promised(name: str) -> None:
+    """No more and no less than `promised.txt` says."""
+    text = (GITHUB / "actions" / name / "action.yml").read_text("utf-8")
+    document = yaml.load(text, Loader=yaml.BaseLoader)
+    assert list(rules.unlike_promise(f"action {name}", document)) == []
+
+
+def test_nothing_promised_is_gone() -> None:
+    """Each workflow and action of `promised.txt` is there."""
+    actions = {f"action {path.parent.name}" for path in GITHUB.glob("actions/*/action.yml")}
+    assert set(rules.promised()) == set(WORKFLOWS) | actions
+
+
+def test_the_rules_for_the_gate_hold_without_the_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who changes `promised.txt` too still meets a reason."""
+    broken = {
+        "    if: always()\n": "can be skipped",
+        "    needs: train\n": "can be skipped",
+        "labeled, unlabeled": "a label does not run",
+        "        run: ./mainline gate\n": "does not end with",
+    }
+    monkeypatch.setattr(rules, "unlike_promise", lambda *_: ())
+    for line, problem in broken.items():
+        changed = WORKFLOWS["train"].replace(line, "")
+        assert any(problem in found for found in rules.problems("train", changed)), line
+    skipping = WORKFLOWS["train"].replace(
+        "    name: train\n", "    name: train\n    if: github.event.label.name == 'x'\n"
+    )
+    assert any("can skip it" in found for found in rules.problems("train", skipping))
 
 
 def test_nothing_is_pushed_before_the_gate() -> None:
@@ -55,12 +79,14 @@ def test_nothing_is_pushed_before_the_gate() -> None:
         ("train", "contents: read # to check out", "contents: write # why not", "may write"),
         ("train", "contents: read # to check out", "contents: read", "has no reason"),
         ("train", "persist-credentials: false", "persist-credentials: true", "token stays"),
-        ("train", "pull_request:\n", "pull_request:\n    paths: [src/**]\n", "filters paths"),
+        ("train", "    types: [", "    paths: [src/**]\n    types: [", "filters paths"),
         ("train", "concurrency:\n  group: train-${{ github.ref }}", "concurrency:\n  grp: x",
          "concurrency"),
         ("train", '--base "$BASE"', '--base "${{ inputs.base }}"', "pasted into a shell"),
         ("train", "run: ./mainline gate", "run: ./mainline gate || true", "swallows"),
         ("train", "- name: Gate\n", "- name: Gate\n        if: false\n", "never runs"),
+        ("train", "run: ./mainline gate", "run: ./mainline gate --lax", "credential"),
+        ("train", "github.token", "secrets.GITHUB_TOKEN", "credential"),
         ("train", "- name: Gate\n", "- name: Gate\n        continue-on-error: true\n", "unseen"),
         ("train", "    if: always()\n", "    if: always()\n    continue-on-error: true\n",
          "unseen"),

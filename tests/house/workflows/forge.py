@@ -1,0 +1,307 @@
+"""GitHub for the workflows: `emulate` behind what it lacks, on free ports of this machine.
+
+From `emulate` come repositories, forks, pull requests, labels and comments with their state, their
+pages of thirty and the rights of a GitHub App's token, which is what `GITHUB_TOKEN` is. Added here:
+the prefix `/api/v3` and TLS, which CML wants; events of a pull request (`emulate` has none), runs,
+GitHub's words for what a collaborator may do, times in whole seconds, and commits of a real Git
+repository as heads. A token without the right for one of these is refused, as it is by `emulate`.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import re
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import tools
+
+SLUG = "acme/fraud"
+# Who is there, and what they may do in GitHub's words; `bob` has a fork.
+PEOPLE = {"acme": "admin", "ann": "write", "tim": "triage", "bob": "read"}
+WORDS = {"push": "write", "pull": "read"}
+BELOW = rf"/repos/{SLUG}/"
+EVENTS = re.compile(BELOW + r"issues/(\d+)/events")
+RUNS = re.compile(BELOW + r"actions/(?:workflows/train\.yml/)?runs")
+RUN = re.compile(BELOW + r"actions/runs/(\d+)")
+WHEN = re.compile(rb'("\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.\d+Z"')
+SIGN = """
+const c = require("crypto"), b = x => Buffer.from(JSON.stringify(x)).toString("base64url");
+const now = Math.floor(Date.now() / 1000);
+const text = b({alg: "RS256", typ: "JWT"}) + "." + b({iss: "15368", iat: now - 5, exp: now + 300});
+const key = require("fs").readFileSync(0, "utf8");
+console.log(text + "." + c.createSign("RSA-SHA256").update(text).sign(key).toString("base64url"));
+"""
+MAKE_KEY = """
+const {privateKey} = require("crypto").generateKeyPairSync("rsa", {modulusLength: 2048});
+console.log(privateKey.export({type: "pkcs1", format: "pem"}));
+"""
+
+
+@dataclass
+class Forge:
+    """The state that is added, and what a test does to the rest as a person."""
+
+    port: int
+    key: str
+    url: str = ""
+    rights: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    heads: dict[str, str] = field(default_factory=dict)
+    events: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    asked: list[tuple[str, str, int]] = field(default_factory=list)
+
+    def ask(self, method: str, path: str, body: Any = None, who: str = "acme") -> Any:
+        """One request to `emulate` as a person; returns the document. Fails on a refusal."""
+        status, _, content = self.forward(
+            method, path, {"Authorization": f"Bearer token-{who}"},
+            None if body is None else json.dumps(body).encode(),
+        )  # fmt: skip
+        assert status < 400, (method, path, status, content[:300])
+        return json.loads(content) if content else None
+
+    def forward(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Hand a request on to `emulate`: status, headers, content."""
+        upstream = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        with contextlib.closing(upstream):
+            upstream.request(method, path, body, {"Content-Type": "application/json", **headers})
+            answer = upstream.getresponse()
+            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
+
+    def token(self, permissions: Mapping[str, str]) -> str:
+        """A token with these permissions and no others, as a job's `permissions:` names them."""
+        given = {name.replace("-", "_"): right for name, right in permissions.items()}
+        signed = node(SIGN, self.key)
+        status, _, content = self.forward(
+            "POST", "/app/installations/1/access_tokens", {"Authorization": f"Bearer {signed}"},
+            json.dumps({"permissions": {**given, "metadata": "read"}}).encode(),
+        )  # fmt: skip
+        assert status == 201, content
+        made = str(json.loads(content)["token"])
+        self.rights[made] = given
+        return made
+
+    def open(self, branch: str, sha: str, repository: str = SLUG) -> int:
+        """Open a pull request from `branch`, whose head is at `sha`; returns its number."""
+        owner = repository.partition("/")[0]
+        if repository != SLUG:
+            self.ask("POST", f"/repos/{SLUG}/forks", {}, owner)
+        tip = self.ask("GET", f"/repos/{repository}/branches/main", who=owner)["commit"]["sha"]
+        self.ask("POST", f"/repos/{repository}/git/refs",
+                 {"ref": f"refs/heads/{branch}", "sha": tip}, owner)  # fmt: skip
+        content = base64.b64encode(f"{branch} {sha}".encode()).decode()
+        self.ask("PUT", f"/repos/{repository}/contents/change.txt",
+                 {"message": branch, "content": content, "branch": branch}, owner)  # fmt: skip
+        what = {"title": branch, "head": f"{owner}:{branch}", "base": "main"}
+        made = self.ask("POST", f"/repos/{SLUG}/pulls", what, owner)
+        self.heads[made["head"]["sha"]] = sha
+        self.events[made["number"]] = []
+        return int(made["number"])
+
+    def push(self, number: int, sha: str) -> None:
+        """Let the head of a pull request be another commit."""
+        self.heads[self.ask("GET", f"/repos/{SLUG}/pulls/{number}")["head"]["sha"]] = sha
+
+    def label(self, number: int, who: str, name: str = "accept-inconclusive") -> None:
+        """Put a label on, as somebody, now."""
+        self.ask("POST", f"/repos/{SLUG}/issues/{number}/labels", {"labels": [name]})
+        self._event(number, "labeled", who, name)
+
+    def unlabel(self, number: int, who: str, name: str = "accept-inconclusive") -> None:
+        """Take a label off, as somebody, now."""
+        self.ask("DELETE", f"/repos/{SLUG}/issues/{number}/labels/{name}")
+        self._event(number, "unlabeled", who, name)
+
+    def _event(self, number: int, event: str, who: str, name: str) -> None:
+        self.events[number].append({
+            "id": 100 + sum(map(len, self.events.values())), "event": event, "created_at": now(),
+            "actor": {"login": who, "type": "User"}, "label": {"name": name},
+        })  # fmt: skip
+
+    def ran(self, branch: str, sha: str, repository: str = SLUG, at: str = "") -> int:
+        """Let a run of train.yml for a commit begin (now); returns its id."""
+        number = 1 + len(self.runs)
+        self.runs.append({
+            "id": number, "event": "pull_request", "head_branch": branch, "head_sha": sha,
+            "head_repository": {"full_name": repository}, "created_at": at or now(),
+            "run_started_at": at or now(), "run_attempt": 1, "path": ".github/workflows/train.yml",
+        })  # fmt: skip
+        return number
+
+    def say(self, number: int, body: str) -> None:
+        """Comment as a person."""
+        self.ask("POST", f"/repos/{SLUG}/issues/{number}/comments", {"body": body}, "ann")
+
+    def comments(self, number: int) -> list[str]:
+        """The bodies of all comments on a pull request."""
+        found = self.ask("GET", f"/repos/{SLUG}/issues/{number}/comments?per_page=100")
+        return [comment["body"] for comment in found]
+
+    def answer(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes | None
+    ) -> tuple[int, dict[str, str], bytes]:
+        """What is added, else what `emulate` says, made to look as GitHub says it."""
+        token = headers.get("Authorization", "").rpartition(" ")[2]
+        parts = urlsplit(target.removeprefix("/api/v3"))
+        added = self._added(parts.path, parse_qs(parts.query), token) if method == "GET" else None
+        if added is not None:
+            return added[0], {}, json.dumps(added[1]).encode()
+        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        status, given, content = self.forward(method, path, headers, body)
+        content = WHEN.sub(rb'\1Z"', content)
+        for theirs, ours in self.heads.items():
+            content = content.replace(theirs.encode(), ours.encode())
+        if parts.path.endswith("/permission") and status == 200:
+            found = json.loads(content)
+            found["permission"] = WORDS.get(found["permission"], found["permission"])
+            content = json.dumps(found).encode()
+        return status, given, content
+
+    def _added(
+        self, path: str, query: Mapping[str, list[str]], token: str
+    ) -> tuple[int, Any] | None:
+        if match := EVENTS.fullmatch(path):
+            needed, found = "issues", self.events.get(int(match[1]))
+        elif RUNS.fullmatch(path):
+            chosen = [
+                r for r in self.runs if query.get("branch", [None])[0] in (None, r["head_branch"])
+            ]
+            found, needed = {"total_count": len(chosen), "workflow_runs": chosen}, "actions"
+        elif match := RUN.fullmatch(path):
+            needed, found = (
+                "actions",
+                next((r for r in self.runs if r["id"] == int(match[1])), None),
+            )
+        else:
+            return None
+        if needed not in self.rights.get(token, {}):
+            return 403, {"message": "Resource not accessible by integration"}
+        return (404, {"message": "Not Found"}) if found is None else (200, found)
+
+
+def now() -> str:
+    """This second, as GitHub writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def node(program: str, said: str = "") -> str:
+    """What a few lines of JavaScript print."""
+    done = subprocess.run([tools.emulate()[0], "-e", program], input=said, check=True, text=True,
+                          capture_output=True)  # fmt: skip
+    return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def serving(folder: Path, *, private: bool = False) -> Iterator[Forge]:
+    """A forge with the repository acme/fraud, until the block ends; `folder` is for its files."""
+    key = node(MAKE_KEY)
+    seed = folder / "seed.yaml"
+    seed.write_text(json.dumps(_seed(key, private)), "utf-8")
+    forge = Forge(_free_port(), key)
+    with _listening(forge) as forge.url:
+        command = [*tools.emulate(), "start", "--service", "github", "--port", str(forge.port),
+                   "--seed", str(seed), "--base-url", forge.url]  # fmt: skip
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
+            try:
+                _wait(child, forge.port)
+                for person, may in PEOPLE.items():
+                    words = {v: k for k, v in WORDS.items()}
+                    forge.ask("PUT", f"/repos/{SLUG}/collaborators/{person}",
+                              {"permission": words.get(may, may)})  # fmt: skip
+                yield forge
+            finally:
+                child.terminate()
+
+
+def _seed(key: str, private: bool) -> dict[str, Any]:
+    rights = {"contents": "write", "issues": "write", "pull_requests": "write",
+              "actions": "write", "metadata": "read"}  # fmt: skip
+    place = {"installation_id": 1, "account": "acme", "repository_selection": "all"}
+    return {
+        "tokens": {f"token-{p}": {"login": p, "scopes": ["repo", "workflow"]} for p in PEOPLE},
+        "github": {
+            "users": [{"login": p, "email": f"{p}@example.invalid"} for p in PEOPLE],
+            "repos": [{"owner": "acme", "name": "fraud", "private": private}],
+            "apps": [{"app_id": 15368, "slug": "github-actions", "name": "GitHub Actions",
+                      "private_key": key, "permissions": rights, "installations": [place]}],
+        },
+    }  # fmt: skip
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def _wait(child: subprocess.Popen[bytes], port: int) -> None:
+    for _ in range(600):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        assert child.poll() is None, f"emulate ended: {child.stderr.read()!r}"  # type: ignore[union-attr]
+        time.sleep(0.05)
+    raise AssertionError("emulate does not answer")
+
+
+@contextlib.contextmanager
+def _listening(forge: Forge, context: ssl.SSLContext | None = None) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def _do(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or None
+            kept = {k: self.headers[k] for k in ("Authorization", "Accept") if self.headers[k]}
+            status, headers, content = forge.answer(self.command, self.path, kept, body)
+            forge.asked.append((self.command, urlsplit(self.path).path, status))
+            self.send_response(status)
+            if "link" in headers:
+                self.send_header("Link", headers["link"])
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _do
+
+        def log_message(self, *_: Any) -> None:
+            """Stay silent."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"{'https://localhost' if context else 'http://127.0.0.1'}:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextlib.contextmanager
+def tls(forge: Forge, folder: Path) -> Iterator[tuple[str, Path]]:
+    """The same forge over TLS, as CML wants it: its address and the certificate to trust."""
+    certificate, key = folder / "forge.pem", folder / "forge.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
+         "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+         "-keyout", str(key), "-out", str(certificate)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with _listening(forge, context) as url:
+        yield url, certificate
