@@ -23,6 +23,7 @@ def repository(root: Path, source: Path, params: str, schema: str, project: dict
     for name in ("tests/house", "benchmarks", "demo-store", "docs"):
         shutil.rmtree(root / name, ignore_errors=True)
     (root / "data.dvc").unlink()
+    (root / "tests" / "model" / "cases.csv").unlink()
     (root / "params.yaml").write_text(params, encoding="utf-8")
     (root / "schema.yaml").write_text(schema, encoding="utf-8")
     for name, text in project.items():

@@ -103,7 +103,7 @@ def _rows(given: pd.DataFrame, subject: Subject) -> pd.DataFrame:
         typed[name] = table.coerce_column(given[name], column)
         lost = (given[name].notna() & typed[name].isna()).to_numpy()
         if column.categories is not None and not column.allow_new:
-            lost |= (given[name].notna() & ~typed[name].isin(column.categories)).to_numpy()
+            lost = lost | (given[name].notna() & ~typed[name].isin(column.categories)).to_numpy()
         if lost.any():
             i = int(np.flatnonzero(lost)[0])
             raise DataError(f"{PLACE.as_posix()}: {given['case'][i]!r} has the {name} "
