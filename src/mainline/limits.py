@@ -20,7 +20,9 @@ class DataLimits(Section):
     class_share: least share of rows that each class has. class_rows: least rows of each class.
     max_age: how old the newest row may be on the day of the check, such as `30D`.
     leakage: how well one column alone may predict the target, from 0 (not) to 1 (entirely).
-    shared: share of test rows that stand in another part too, or whose entity does.
+    strong: columns that may do so, because they are known when the model is asked.
+    shared: share of test rows whose entity stands in another part too. shared_rows: share of test
+    rows that are equal to one of another part, where rows carry enough to tell them apart.
     personal: columns whose values may look like personal data.
     removed, relabelled: share of the base's rows that may be gone, or have another label.
     label_shift: how far the target of the rows that came may be from that of the base's rows.
@@ -31,7 +33,9 @@ class DataLimits(Section):
     class_rows: int = Field(10, ge=1)
     max_age: str | None = None
     leakage: float | None = Field(0.95, gt=0, le=1)
+    strong: tuple[str, ...] = ()
     shared: float | None = Field(0.0, ge=0, le=1)
+    shared_rows: float | None = Field(0.01, ge=0, le=1)
     personal: tuple[str, ...] = ()
     removed: float | None = Field(0.1, ge=0, le=1)
     relabelled: float | None = Field(0.02, ge=0, le=1)
