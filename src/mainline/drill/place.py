@@ -136,7 +136,7 @@ class Place:
         git(self.folder, "clone", "--quiet", str(base), str(target))
         self._configure(target)
         self._own_cache(target)
-        for part in ("data", "models", "reports"):
+        for part in ("data", "models", "reports", "build"):
             if (base / part).is_dir():
                 shutil.copytree(base / part, target / part, dirs_exist_ok=True)
 
