@@ -123,15 +123,21 @@ def keyed(folder: str | Path, name: str, *locks: str | Path) -> str:
     return python_in(venv)
 
 
-def surroundings(root: str | Path, python: str | Path) -> dict[str, str]:
-    """The process environment in which `python` runs the code of the checkout `root`."""
+def surroundings(
+    root: str | Path, python: str | Path, source: str | Path | None = None
+) -> dict[str, str]:
+    """The process environment in which `python` runs the code of the checkout `root`.
+
+    The code is in `source`, by default in `src` under `root`.
+    """
     scripts = os.path.dirname(os.path.abspath(python))
     venv = os.path.dirname(scripts)
     env = {**DEFAULTS, **os.environ, **SILENCED, "VIRTUAL_ENV": venv, HOME: venv}
     env.pop("PYTHONHOME", None)
     # Every step is a process: without cached bytecode each would compile pandas again.
     env.pop("PYTHONDONTWRITEBYTECODE", None)
-    for name, first in (("PATH", scripts), ("PYTHONPATH", os.path.join(root, "src"))):
+    code = os.fspath(source or os.path.join(root, "src"))
+    for name, first in (("PATH", scripts), ("PYTHONPATH", code)):
         rest = [p for p in env.get(name, "").split(os.pathsep) if p and not _in_the_way(p, first)]
         env[name] = os.pathsep.join([first, *rest])
     return env

@@ -7,7 +7,7 @@ environment where the locks differ. Only predictions come back.
 from __future__ import annotations
 
 import contextlib
-import os
+import json
 import shutil
 import subprocess
 import tempfile
@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
+import yaml
 
 from mainline import environment, registry
-from mainline.errors import NotMeasured
+from mainline.compare.cache import dvc_md5, from_cache
+from mainline.data import schema, table
+from mainline.errors import MainlineError, NotMeasured
 from mainline.evaluate import predictions
 from mainline.files import digest_tree, write_text
 from mainline.git import git, head, resolve, worktree
@@ -43,6 +45,10 @@ class Base:
             place = "production" if self.kind == "production" else "newest version"
             return f"{place} {self.version.name}"
         return f"{self.kind} {self.commit[:12]}" if self.commit else self.kind
+
+
+class Unreadable(NotMeasured):
+    """The base cannot read the candidate's rows, nor rows of its own with their ids."""
 
 
 BASELINES = Base("a dummy and a linear baseline")
@@ -78,12 +84,25 @@ def find(root: Path, options: Settings, asked: str = "auto") -> Base:
 
 @dataclass(frozen=True)
 class BaseResult:
-    """The base's predictions on the candidate's rows, its metadata and the digest of its bundle."""
+    """The base's predictions on the candidate's rows, its metadata and the digest of its bundle.
+
+    `cost` has what is known of `latency_ms` (one row) and `size_mb`.
+    """
 
     found: predictions.Predictions
     meta: dict[str, Any]
     digest: str
     trained_again: bool
+    cost: dict[str, float]
+
+
+@contextlib.contextmanager
+def worktree_of(root: Path, base: Base) -> Iterator[tuple[Path, Path]]:
+    """A worktree of `base`, and the Python with its locked packages."""
+    assert base.commit is not None
+    with worktree(root, base.commit) as tree:
+        lend_cache(root, tree)
+        yield tree, environment.python_for(tree)
 
 
 @contextlib.contextmanager
@@ -93,11 +112,8 @@ def checked_out(root: Path, base: Base) -> Iterator[tuple[Path, Path, bool]]:
     The model comes from the cache or the store, and is trained again where neither has it. Raises
     NotMeasured when it can neither be had nor trained.
     """
-    assert base.commit is not None
-    with worktree(root, base.commit) as tree:
-        lend_cache(root, tree)
-        python = environment.python_for(tree)
-        fetched = _fetch_model(tree, python, base)
+    with worktree_of(root, base) as (tree, python):
+        fetched = fetch_model(tree, python, base)
         if not fetched:
             run_in(tree, python, "data", "pull")
             run_in(tree, python, "train")
@@ -105,12 +121,48 @@ def checked_out(root: Path, base: Base) -> Iterator[tuple[Path, Path, bool]]:
 
 
 def score(root: Path, base: Base, rows: Path) -> BaseResult:
-    """Let `base` score the rows in the file `rows`; NotMeasured when it cannot read them."""
+    """Let `base` score the rows in the file `rows`; Unreadable when it cannot read them.
+
+    Where it asks for columns that these rows no longer have, it scores its own rows of these ids.
+    """
     with checked_out(root, base) as (tree, python, again), tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "predictions.parquet"
-        run_in(tree, python, "predict", str(rows.resolve()), "--out", str(out))
+        words = ("predict", "--json", "--out", str(out))
+        try:
+            said = run_in(tree, python, *words, str(rows.resolve()))
+        except NotMeasured as error:
+            own = Path(folder) / "own.parquet"
+            if not _own_rows(tree, python, rows, own):
+                raise Unreadable(error.cause) from error
+            said = run_in(tree, python, *words, str(own))
         models = tree / "models"
-        return BaseResult(predictions.read(out), read_meta(models), digest_tree(models), again)
+        return BaseResult(predictions.read(out), read_meta(models), digest_tree(models), again,
+                          _cost(said, models))  # fmt: skip
+
+
+def _own_rows(tree: Path, python: Path, rows: Path, out: Path) -> bool:
+    """Write the rows of the base's own data that have the ids of `rows`; False where none has."""
+    try:
+        run_in(tree, python, "data", "pull")
+        rules, raw = schema.load(tree), table.read_rows(tree)
+        frame = table.coerce(raw, rules)[0]
+        name = rules.row_id or schema.ROW_ID
+        wanted = pd.read_parquet(rows)
+        keep = table.row_ids(frame, rules).isin(table.as_text(wanted[name])).to_numpy()
+    except (MainlineError, KeyError):
+        return False
+    if keep.any():
+        raw.assign(**{name: frame[name]})[keep].to_parquet(out, index=False)
+    return bool(keep.any())
+
+
+def _cost(said: str, models: Path) -> dict[str, float]:
+    """What the base costs to run, as far as it says: milliseconds of a row, megabytes."""
+    size = sum(f.stat().st_size for f in models.iterdir() if f.is_file()) / 1e6
+    try:
+        return {"latency_ms": float(json.loads(said)["latency_ms"]), "size_mb": size}
+    except (ValueError, KeyError, TypeError):
+        return {"size_mb": size}
 
 
 def lend_cache(root: Path, tree: Path) -> None:
@@ -122,24 +174,48 @@ def lend_cache(root: Path, tree: Path) -> None:
     write_text(tree / ".dvc" / "config.local", own)
 
 
-def _fetch_model(tree: Path, python: Path, base: Base) -> bool:
-    """Whether the model that was registered is in `tree/models` now, by its digest."""
-    if not (tree / "dvc.lock").exists():
+def fetch_model(tree: Path, python: Path, base: Base) -> bool:
+    """Whether the model that the lock of `tree` names is in `tree/models` now.
+
+    Of a version it is the one that was registered, by its digest.
+    """
+    lock = tree / "dvc.lock"
+    if not lock.exists():
         return False
-    for action in ("checkout", "pull"):
-        command = [str(python), "-m", "dvc", action, "--quiet", "models"]
-        subprocess.run(command, cwd=tree, env=_environment(tree, python), capture_output=True,
-                       check=False)  # fmt: skip
-        if (tree / "models" / "model.json").exists():
-            known = base.version.digest if base.version else None
-            if known in (None, digest_tree(tree / "models")):
-                return True
-            shutil.rmtree(tree / "models")
+    models, wanted = tree / "models", locked_model(lock.read_text("utf-8"))
+    if from_cache(tree, wanted, models, copy=True) and dvc_md5(models) == wanted and (
+        _registered(models, base)
+    ):  # fmt: skip
+        return True
+    shutil.rmtree(models, ignore_errors=True)
+    command = [str(python), "-m", "dvc", "pull", "--quiet", "models"]
+    subprocess.run(command, cwd=tree, env=_environment(tree, python), capture_output=True,
+                   check=False)  # fmt: skip
+    if (models / "model.json").exists() and _registered(models, base):
+        return True
+    shutil.rmtree(models, ignore_errors=True)
     return False
 
 
-def run_in(tree: Path, python: Path, *arguments: str) -> None:
-    """Run `mainline ARGUMENTS` with the code of `tree`; NotMeasured says why it failed."""
+def locked_model(lock: str) -> str | None:
+    """The digest (md5) of `models` in the text of a dvc.lock; None where it names none."""
+    try:
+        outs = yaml.safe_load(lock)["stages"]["train"]["outs"]
+        return next((str(o["md5"]) for o in outs if o["path"] == "models"), None)
+    except (yaml.YAMLError, KeyError, TypeError):
+        return None
+
+
+def _registered(models: Path, base: Base) -> bool:
+    known = base.version.digest if base.version else None
+    return known in (None, digest_tree(models))
+
+
+def run_in(tree: Path, python: Path, *arguments: str) -> str:
+    """Run `mainline ARGUMENTS` with the code of `tree`; returns what it printed.
+
+    NotMeasured says why it failed.
+    """
     done = subprocess.run(
         [str(python), "-m", "mainline", *arguments], cwd=tree, env=_environment(tree, python),
         capture_output=True, text=True, check=False,
@@ -147,42 +223,15 @@ def run_in(tree: Path, python: Path, *arguments: str) -> None:
     if done.returncode != 0:
         said = (done.stderr.strip() or "no message").splitlines()[-1].removeprefix("mainline: ")
         raise NotMeasured(f"The base could not run `mainline {arguments[0]}`: {said}")
+    return done.stdout
 
 
 def _environment(tree: Path, python: Path) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if k != "MAINLINE_ROOT"}
-    path = os.pathsep.join([str(python.parent), kept.get("PATH", "")])
-    return {**kept, "PATH": path, "PYTHONPATH": str(_source(tree))}
+    env = environment.surroundings(tree, python, _source(tree))
+    env.pop("MAINLINE_ROOT", None)
+    return env
 
 
 def _source(tree: Path) -> Path:
     """Where the code is: in `src/`, and in a Bento beside the model."""
     return tree / "src" if (tree / "src").is_dir() else tree
-
-
-def baselines(
-    train: pd.DataFrame, y: np.ndarray, test: pd.DataFrame, task: str
-) -> dict[str, np.ndarray]:
-    """Scores (n, k) on `test` of a dummy and a linear model fitted on `train` (raw inputs)."""
-    from sklearn.compose import ColumnTransformer, make_column_selector
-    from sklearn.dummy import DummyClassifier, DummyRegressor
-    from sklearn.impute import SimpleImputer
-    from sklearn.linear_model import LogisticRegression, Ridge
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler
-
-    from mainline.train.bundle import scores_of
-
-    numbers = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler())
-    categories = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=30)
-    encode = ColumnTransformer(
-        [("numbers", numbers, make_column_selector(dtype_include="number")),
-         ("categories", categories, make_column_selector(dtype_include="category"))]
-    )  # fmt: skip
-    regression = task == "regression"
-    linear = Ridge() if regression else LogisticRegression(max_iter=1000)
-    dummy = DummyRegressor() if regression else DummyClassifier(strategy="prior")
-    return {
-        "dummy": scores_of(dummy.fit(train, y), test, task),
-        "linear": scores_of(make_pipeline(encode, linear).fit(train, y), test, task),
-    }

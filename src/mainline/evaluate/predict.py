@@ -10,7 +10,7 @@ import pandas as pd
 
 from mainline.data import schema, table
 from mainline.errors import DataError
-from mainline.evaluate import predictions
+from mainline.evaluate import latency, predictions
 from mainline.train import bundle
 
 
@@ -18,6 +18,7 @@ def run(root: Path, file: Path, out: Path, part: str = "test") -> dict[str, Any]
     """Score the rows of `file` with `models/` and write the predictions to `out`.
 
     Labels in the file are carried along where the model knows their class; else `y` is missing.
+    Says too how long one row takes, which a comparison asks of both sides.
     Raises DataError when a column that the model needs is gone.
     """
     rules = schema.load(root)
@@ -37,7 +38,8 @@ def run(root: Path, file: Path, out: Path, part: str = "test") -> dict[str, Any]
     )  # fmt: skip
     predictions.write(found, out)
     text = f"{len(frame)} rows scored by {model.name} {model.digest[7:19]} -> {out}"
-    return {"rows": len(frame), "model": model.digest, "out": str(out), "text": text}
+    return {"rows": len(frame), "model": model.digest, "out": str(out), "text": text,
+            "latency_ms": round(latency.measure(model), 3)}  # fmt: skip
 
 
 def _targets(frame: pd.DataFrame, rules: schema.Schema, model: bundle.Bundle) -> np.ndarray:
