@@ -51,6 +51,7 @@ class Hub:
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
+    token: str = "of-no-use"
 
     @property
     def work(self) -> Path:
@@ -105,7 +106,7 @@ class Hub:
             "--no-cache-server", "--no-skip-checkout", "--artifact-server-addr", "127.0.0.1",
             "--concurrent-jobs", "1", "--action-cache-path", str(self.folder / "act"),
             # Given, or act would ask the person's own `gh` for one.
-            "--secret", "GITHUB_TOKEN=of-no-use", *stand_ins(), *passed,
+            "--secret", f"GITHUB_TOKEN={self.token}", *stand_ins(), *passed,
         ]  # fmt: skip
         done = subprocess.run(command, cwd=self.work, env=env, capture_output=True, text=True,
                               check=False, timeout=600, stdin=subprocess.DEVNULL)  # fmt: skip

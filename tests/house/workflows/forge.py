@@ -59,6 +59,7 @@ class Forge:
     url: str = ""
     rights: dict[str, Mapping[str, str]] = field(default_factory=dict)
     heads: dict[str, str] = field(default_factory=dict)
+    forks: set[str] = field(default_factory=set)
     events: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     runs: list[dict[str, Any]] = field(default_factory=list)
     asked: list[tuple[str, str, int]] = field(default_factory=list)
@@ -98,8 +99,9 @@ class Forge:
     def open(self, branch: str, sha: str, repository: str = SLUG) -> int:
         """Open a pull request from `branch`, whose head is at `sha`; returns its number."""
         owner = repository.partition("/")[0]
-        if repository != SLUG:
+        if repository != SLUG and repository not in self.forks:
             self.ask("POST", f"/repos/{SLUG}/forks", {}, owner)
+            self.forks.add(repository)
         tip = self.ask("GET", f"/repos/{repository}/branches/main", who=owner)["commit"]["sha"]
         self.ask("POST", f"/repos/{repository}/git/refs",
                  {"ref": f"refs/heads/{branch}", "sha": tip}, owner)  # fmt: skip

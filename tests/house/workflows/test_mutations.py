@@ -49,7 +49,7 @@ def of_steps(text: str) -> Iterator[tuple[str, str]]:
         if run := re.search(r"run: (?!\|)([^#\n]*[^#\s])", step):
             command = run[1]
             swaps = {
-                "swallows": f"{command} || true", "swallows by a colon": f"{command} || :",
+                "swallows": f"{command} || true", "swallows by an exit": f"{command} || exit 0",
                 "ends well": f"{command}; exit 0", "in a pipe": f"{command} | cat",
                 "in the background": f"{command} &", "not": f"|\n          ! {command}",
                 "is renamed": re.sub(r"^(\S+ )(\S+)", r"\1another", command),
@@ -118,7 +118,7 @@ def of_files(name: str, text: str) -> Iterator[tuple[str, str]]:
     yield "trusts strangers", text.replace("\non:\n", "\non:\n  pull_request_target:\n")
     if name == "train":
         for kind in ("synchronize", "labeled", "unlabeled", "reopened", "opened"):
-            yield f"not on {kind}", re.sub(rf"(\[.*?)(, )?\b{kind}\b", r"\1", text, count=1)
+            yield f"not on {kind}", re.sub(rf"(types: .*?)\b{kind}\b", r"\1edited", text)
         yield "no type at all", re.sub(r"    types: .*\n", "", text)
         yield "only for main", re.sub(r"    types: .*\n", "    branches: [main]\n", text)
         yield "name for every base", re.sub(r"name: \$\{\{ inputs.base.*", "name: gate", text)

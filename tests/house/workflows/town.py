@@ -1,0 +1,131 @@
+"""A small repository with its remote and its GitHub: what people and GitHub do to it, in a word."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import forge
+import small
+import yaml
+
+HERE = Path(__file__).resolve().parent
+GITHUB = HERE.parents[2] / ".github"
+
+
+@dataclass(frozen=True)
+class Pull:
+    """A pull request: where it is from, and its commit."""
+
+    number: int
+    branch: str
+    sha: str
+    repository: str = forge.SLUG
+
+
+def grants(workflow: str) -> dict[str, str]:
+    """What the token of a workflow's jobs may do: all that any of them is given."""
+    document = yaml.safe_load((GITHUB / "workflows" / f"{workflow}.yml").read_text("utf-8"))
+    found: dict[str, str] = {}
+    for job in document["jobs"].values():
+        found |= job["permissions"]
+    return found
+
+
+def settle(hub: Any, sample: Path, remember: Path) -> Any:
+    """Make `hub` hold the small sample with the workflows, and push it to main."""
+    shutil.copytree(sample, hub.work, symlinks=True)
+    shutil.copytree(GITHUB, hub.work / ".github")
+    shutil.copy2(HERE / "remember.py", hub.work / "mainline")
+    (hub.work / "mainline").chmod(0o755)
+    hub.git("branch", "--move", "main")
+    hub.git("remote", "add", "origin", f"https://github.com/{forge.SLUG}.git")
+    hub.artifacts.mkdir()
+    hub.git("init", "--quiet", "--bare", "--initial-branch=main", str(hub.origin))
+    hub.commit("The workflows")
+    hub.push("refs/heads/main")
+    remember.mkdir(exist_ok=True)
+    hub.env |= {"MAINLINE_VENV": sys.prefix, "REMEMBER": str(remember)}
+    return hub
+
+
+@dataclass
+class Town:
+    """The repository and GitHub."""
+
+    hub: Any
+    github: forge.Forge
+
+    def propose(
+        self, branch: str, edits: Mapping[str, tuple[str, str]], repository: str = forge.SLUG
+    ) -> Pull:
+        """Open a pull request that replaces text (file -> (old, new)) on the newest main."""
+        self.hub.git("switch", "--quiet", "--create", branch, "main")
+        sha = self._commit(branch, edits)
+        number = self.github.open(branch, sha, repository)
+        return self._merged(Pull(number, branch, sha, repository))
+
+    def more(self, pull: Pull, edits: Mapping[str, tuple[str, str]]) -> Pull:
+        """One more commit on the branch of a pull request."""
+        self.hub.git("switch", "--quiet", pull.branch)
+        sha = self._commit(pull.branch, edits)
+        self.github.push(pull.number, sha)
+        return self._merged(Pull(pull.number, pull.branch, sha, pull.repository))
+
+    def _commit(self, branch: str, edits: Mapping[str, tuple[str, str]]) -> str:
+        for name, (old, new) in edits.items():
+            small.edit(self.hub.work, name, old, new)
+        sha = self.hub.commit(f"Change {branch}")
+        self.hub.push(f"refs/heads/{branch}")
+        return str(sha)
+
+    def _merged(self, pull: Pull) -> Pull:
+        """The commit that GitHub makes to try the merge, which is what `train` checks out."""
+        tree = self.hub.git("rev-parse", f"{pull.sha}^{{tree}}")
+        merge = self.hub.git("commit-tree", tree, "-p", "main", "-p", pull.sha, "-m", "Merge")
+        ref = f"{merge}:refs/pull/{pull.number}/merge"
+        self.hub.git("push", "--quiet", "--force", str(self.hub.origin), ref)
+        return pull
+
+    def train(self, pull: Pull, action: str = "synchronize") -> Any:
+        """Run train.yml as GitHub does after `action` on a pull request."""
+        self.github.ran(pull.branch, pull.sha, pull.repository)
+        self.hub.token = self.github.token(grants("train"))
+        self.hub.env["GITHUB_API_URL"] = self.github.url
+        head = {"ref": pull.branch, "sha": pull.sha, "repo": {"full_name": pull.repository}}
+        base = {"ref": "main", "sha": self.hub.git("rev-parse", "main")}
+        event = {"action": action, "number": pull.number,
+                 "pull_request": {"number": pull.number, "head": head, "base": base}}  # fmt: skip
+        return self.hub.act("pull_request", "train", f"refs/pull/{pull.number}/merge", event)
+
+    def comment(self, pull: Pull, **permissions: str) -> Any:
+        """Run comment.yml as GitHub does after a run of train.yml on a pull request."""
+        self.hub.token = self.github.token(permissions or grants("comment"))
+        self.hub.env["GITHUB_API_URL"] = self.github.url
+        return self.hub.act("workflow_run", "comment", "refs/heads/main", finished(pull))
+
+    def push(self, workflow: str) -> Any:
+        """Run a workflow as GitHub does after a push to main."""
+        self.hub.git("switch", "--quiet", "main")
+        self.hub.push("refs/heads/main")
+        self.hub.token = self.github.token(grants(workflow))
+        sha = self.hub.git("rev-parse", "HEAD")
+        event = {"ref": "refs/heads/main", "before": "0" * 40, "after": sha}
+        return self.hub.act("push", workflow, "refs/heads/main", event)
+
+    def report(self) -> str:
+        """The report that the last run of train.yml left."""
+        return str((self.hub.artifacts / "report" / "report.md").read_text("utf-8"))
+
+
+def finished(pull: Pull) -> dict[str, Any]:
+    """The event with which comment.yml hears that a train run has ended."""
+    owner = pull.repository.partition("/")[0]
+    run = {"id": 1, "event": "pull_request", "head_sha": pull.sha, "head_branch": pull.branch,
+           "head_repository": {"full_name": pull.repository, "owner": {"login": owner}},
+           "html_url": f"https://github.com/{forge.SLUG}/actions/runs/1"}  # fmt: skip
+    return {"action": "completed", "workflow_run": run}
