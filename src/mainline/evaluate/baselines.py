@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mainline.evaluate.interval import Interval, at_least, jackknife
-from mainline.evaluate.metrics import direction, measure
+from mainline.evaluate.interval import at_least, jackknife
+from mainline.evaluate.metrics import direction
 from mainline.evaluate.subject import SEED, Subject
 from mainline.train.bundle import decide, scores_of
 from mainline.verdict import Check, Verdict
@@ -82,22 +82,11 @@ def check(subject: Subject) -> tuple[list[Check], dict[str, Any]]:
         return [Check("beats a constant answer", Verdict.INCONCLUSIVE, reason)], {}
     checks: list[Check] = []
     findings: dict[str, Any] = {"metric": name}
+    sign, own = direction(name), subject.own(name)
     for kind, limit in (("dummy", subject.limits.trivial), ("linear", subject.limits.linear)):
-        gain = _gain(subject, name, others[kind])
+        theirs = subject.values(name, others[kind], decide(others[kind], subject.task, 0.5))
+        gain = jackknife(sign * (own - theirs))
         what = f"{name} is better than that of {SPOKEN[kind]} by {gain}"
         checks.append(at_least(f"beats {SPOKEN[kind]}", gain, limit, what, len(subject.y)))
-        theirs = measure(subject.task, [name], subject.y, others[kind],
-                         decide(others[kind], subject.task, 0.5))[name]  # fmt: skip
-        findings[kind] = {"value": theirs, "gain": gain.to_dict(), "limit": limit}
+        findings[kind] = {"value": float(theirs[0]), "gain": gain.to_dict(), "limit": limit}
     return checks, findings
-
-
-def _gain(subject: Subject, name: str, theirs: np.ndarray) -> Interval:
-    """How much better the model is than `theirs` (n, k), signed so that more is better."""
-    decided = decide(theirs, subject.task, 0.5)
-
-    def gain(keep: np.ndarray) -> float:
-        other = measure(subject.task, [name], subject.y[keep], theirs[keep], decided[keep])[name]
-        return direction(name) * (subject.value(name, keep) - other)
-
-    return jackknife(gain, subject.folds)

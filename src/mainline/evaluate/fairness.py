@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mainline.evaluate.interval import Interval, at_most, exactly, jackknife
+from mainline.evaluate.interval import at_most, jackknife, leave_out
 from mainline.evaluate.subject import Subject
 from mainline.limits import Fairness
 from mainline.train.bundle import class_names
@@ -59,7 +59,7 @@ def _gap(subject: Subject, entry: Fairness) -> tuple[Check, dict[str, Any]]:
         return top - bottom
 
     pairs = len(enough) * (len(enough) - 1) // 2
-    between = jackknife(gap, subject.folds, pairs)
+    between = jackknife(leave_out(gap, subject.folds), pairs)
     found |= between.to_dict() | {"most": high, "least": low}
     what = (f"{entry.rate} is {rates[high]:.3g} in {high!r} and {rates[low]:.3g} in {low!r}, "
             f"a gap of {between}")  # fmt: skip
@@ -118,11 +118,7 @@ def calibration(subject: Subject) -> tuple[list[Check], dict[str, Any] | None]:
         reason = "params.yaml: gate.model.calibration is for classes; a regression has bias"
         return [Check(name, Verdict.ERROR, reason, limit=limit)], None
 
-    def error(keep: np.ndarray) -> float:
-        return subject.value("calibration_error", keep)
-
-    found: Interval = jackknife(error, subject.folds) if limit else exactly(
-        error(np.ones(len(subject.y), dtype=bool)))  # fmt: skip
+    found = jackknife(subject.own("calibration_error"))
     what = f"Scores are off by {found} on average from the share that they announce"
     check = at_most(name, found, limit, what, len(subject.y))
     return [check], {**found.to_dict(), "limit": limit}

@@ -29,28 +29,30 @@ class Interval:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
-def jackknife(
-    statistic: Callable[[np.ndarray], float], folds: np.ndarray, tests: int = 1
-) -> Interval:
-    """`statistic` of all rows with bounds from the delete-a-group jackknife.
+def leave_out(statistic: Callable[[np.ndarray], float], folds: np.ndarray) -> np.ndarray:
+    """`statistic` of all rows, and of all but each fold: shape (1 + G,).
 
-    `statistic` takes a mask (n,) of the rows to use; `folds` (n,) says which fold a row is of. The
-    variance is (G - 1) / G times the sum of squares around the mean of the G values that leave one
-    fold out, with G - 1 degrees of freedom (Kott 2001). It asks for 30 evaluations where a
-    bootstrap asks for hundreds, and needs no random numbers. Where the largest of `tests` numbers
-    was picked, the bounds are wider by Bonferroni.
+    `statistic` takes a mask (n,) of the rows to use; `folds` (n,) says which fold a row is of.
+    """
+    masks = [np.ones(len(folds), dtype=bool), *(folds != name for name in np.unique(folds))]
+    return np.array([statistic(mask) for mask in masks], dtype=float)
+
+
+def jackknife(values: np.ndarray, tests: int = 1) -> Interval:
+    """The first of `values` (1 + G,) with bounds from the delete-a-group jackknife.
+
+    The others leave one group out each (see `leave_out`; differences of such values work as well).
+    The variance is (G - 1) / G times their sum of squares around their mean, with G - 1 degrees of
+    freedom (Kott 2001). It asks for 30 evaluations where a bootstrap asks for hundreds, and needs
+    no random numbers. Where the largest of `tests` numbers was picked, the bounds are wider by
+    Bonferroni.
     """
     from scipy.special import stdtrit
 
-    whole = float(statistic(np.ones(len(folds), dtype=bool)))
-    names = np.unique(folds)
-    if len(names) < 2:
-        return Interval(whole, math.nan, math.nan)
-    without = np.array([statistic(folds != name) for name in names], dtype=float)
-    without = without[np.isfinite(without)]
-    if len(without) < 2 or not math.isfinite(whole):
-        return Interval(whole, math.nan, math.nan)
+    whole, without = float(values[0]), values[1:][np.isfinite(values[1:])]
     count = len(without)
+    if count < 2 or not math.isfinite(whole):
+        return Interval(whole, math.nan, math.nan)
     error = math.sqrt((count - 1) / count * float(((without - without.mean()) ** 2).sum()))
     reach = float(stdtrit(count - 1, 1 - 0.05 / tests)) * error
     return Interval(whole, whole - reach, whole + reach)

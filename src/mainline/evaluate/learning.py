@@ -99,11 +99,7 @@ def gap(subject: Subject) -> tuple[list[Check], dict[str, Any]]:
         learn = np.sort(np.random.default_rng(SEED).choice(learn, MOST_ROWS, replace=False))
     scores = subject.model.predict(subject.rows.frame.iloc[learn])
     seen = measure(task, [name], subject.rows.y[learn], scores, subject.model.decide(scores))[name]
-
-    def loss(keep: np.ndarray) -> float:
-        return direction(name) * (seen - subject.value(name, keep))
-
-    found = jackknife(loss, subject.folds)
+    found = jackknife(direction(name) * (seen - subject.own(name)))
     what = f"{name} is better on training rows than on test rows by {found}"
     check = at_most("gap between train and test", found, subject.limits.gap, what, len(learn))
     return [check], {"metric": name, "train": seen, **found.to_dict(), "limit": subject.limits.gap}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pandas as pd
 
 from mainline.data import schema
 from mainline.data.split import split_keys
+from mainline.evaluate.interval import leave_out
 from mainline.evaluate.metrics import measure
 from mainline.limits import ModelLimits
 from mainline.settings import Settings
@@ -42,6 +43,7 @@ class Subject:
     y: np.ndarray
     scores: np.ndarray
     source: Path
+    _known: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def task(self) -> str:
@@ -106,10 +108,19 @@ class Subject:
             codes = np.arange(len(self.test))
         return np.random.default_rng(SEED).permutation(codes.max() + 1)[codes] % FOLDS
 
-    def value(self, metric: str, keep: np.ndarray) -> float:
-        """The model's `metric` on the test rows where `keep` (n,) is true."""
-        return measure(self.task, [metric], self.y[keep], self.scores[keep],
-                       self.decisions[keep])[metric]  # fmt: skip
+    def values(self, metric: str, scores: np.ndarray, decisions: np.ndarray) -> np.ndarray:
+        """`metric` of any scores and decisions on all test rows and on all but each fold."""
+        return leave_out(
+            lambda keep: measure(
+                self.task, [metric], self.y[keep], scores[keep], decisions[keep])[metric],
+            self.folds,
+        )  # fmt: skip
+
+    def own(self, metric: str) -> np.ndarray:
+        """The model's `metric` on all test rows and on all but each fold; measured once."""
+        if metric not in self._known:
+            self._known[metric] = self.values(metric, self.scores, self.decisions)
+        return self._known[metric]
 
     def some(self, most: int, stream: int = 0) -> np.ndarray:
         """Positions of at most `most` test rows; of a binary task half of each decision."""
