@@ -87,19 +87,17 @@ def with_target(rows: Rows, where: np.ndarray, values: Any) -> pd.DataFrame:
 
 
 def again(rows: Rows, chosen: np.ndarray) -> pd.DataFrame:
-    """Copies of the rows `chosen` (positions) that the split puts into the part train.
+    """Copies of the rows `chosen` (positions) that the split puts into another part.
 
-    They take the key (entity, stretch of time) of rows that are trained on. Where a row is named
-    by its values an exact copy is numbered, and its number sends it to any part.
+    They take the entity of rows that are trained on, and new ids. Where a row is named by its
+    values a copy is numbered, and its number sends it to any part.
     """
     split, rules = rows.options.split, rows.rules
     copies = rows.raw.iloc[chosen].copy()
-    learned = np.flatnonzero((rows.part == "train").to_numpy())
-    givers = random().choice(learned, len(copies))
-    key = {"entity": split.key or rules.entity, "block": split.key or rules.time,
-           "time": split.key or rules.time, "row": None}[split.kind]  # fmt: skip
-    if key is not None and key in rows.raw:
-        copies[key] = rows.raw[key].iloc[givers].to_numpy()
+    key = split.key or rules.entity
+    if split.kind == "entity" and key in rows.raw:
+        learned = np.flatnonzero((rows.part == "train").to_numpy())
+        copies[key] = rows.raw[key].iloc[random().choice(learned, len(copies))].to_numpy()
     if rules.row_id is not None:
         copies[rules.row_id] = new_ids(rows, len(copies))
     return copies
