@@ -25,7 +25,8 @@ MOST = {"binary": 6000, "multiclass": 10000, "regression": 10000}  # rows that a
 # sound column of the tables that this was tried on at .57 at most, and carat of diamonds at .77.
 SUSPECT = {"binary": 0.7, "multiclass": 0.7, "regression": 0.8}
 FEW = 30  # rows on which nothing is said
-FALLEN, NOTHING, MOSTLY = 0.25, 0.02, 0.5
+FALLEN, HARDLY, MOSTLY = 0.25, 0.1, 0.5  # fill of waiting rows: lower, nearly gone; usual fill
+NOTHING = 0.02  # share of the usual other classes that counts as none
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ def _empty_before(
         return None
     filled = frame[column.name].notna()
     known, yet = float(filled[keep].mean()), float(filled[waiting].mean())
-    gone = yet <= NOTHING * known
+    gone = yet <= HARDLY * known
     if not ((gone and known * n >= FEW) or known - yet >= FALLEN):
         return None
     # Without a time, rows without a label may be of another kind for good reasons.

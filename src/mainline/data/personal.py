@@ -107,8 +107,9 @@ PHONES = {
     _form("a phone number", r"\+\d{1,3}[ (./-]{0,2}\d[\d ()./-]{5,16}\d", 0.3): (None,),
     _form("a phone number", r"(?:\(\d{3}\) ?|\d{3}[ .-])\d{3}[ .-]\d{4}", 0.5): ("US",),
     _form("a phone number", r"0\d(?:[ .-]\d\d){4}", 0.5): ("FR",),
-    _form("a phone number", r"(?:\(?0\d{2,4}\)?[ /-]{1,3}\d{5,8}|\(?0\d{3,4}\)? \d{3} \d{3,4})", 0.5):
-        ("GB", "DE", "IT", "NL"),
+    _form("a phone number", r"\(?0\d{2,4}\)?(?:[ /-]{1,3}\d{5,8}| \d{3} \d{3,4})", 0.5): (
+        "GB", "DE", "IT", "NL",
+    ),
 }  # fmt: skip
 # Digits alone are looked at where the column is called so.
 BARE = {_form("a phone number", r"\+?\d{9,15}", 0.5): (None, "US")}
