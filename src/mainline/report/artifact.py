@@ -5,29 +5,28 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from mainline.errors import DataError
+from mainline.report import markdown, reread
+from mainline.report.blocks import Section
+from mainline.report.escape import NOTHING
 
 REPORT = "report.md"
 NAMES = frozenset({REPORT, "report.html"})
 MAX_BYTES = 20_000_000
+WHERE = "it is in the artifact `report` of the run"
 MAX_COMMENT = 65_536  # characters in a comment on GitHub
-ROOM = 1_500  # of them, for banner, footer, watermark and the note that the rest was cut off
+ROOM = 600  # of them, for the watermark and what a forge may add
 
-# A mention would call a person; a character without width keeps it from being one.
-MENTION = re.compile(r"(?<!\w)@(?=\w)")
+# What might be taken for the mark of a comment.
 MARK = re.compile(r"(?i)(CML)(\s+watermark)")
-IMAGE = re.compile(r"!(?=\[)|<(?=\s*(?:img|picture|svg)\b)", re.IGNORECASE)
-FENCE = re.compile(r"^\s*(`{3,}|~{3,})", re.MULTILINE)
-NOT_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
-NOTHING = "\u200b"
 
-BANNER = """\
+FORK = """\
 > [!CAUTION]
 > This pull request comes from a fork. What follows was measured by its author's code, and is \
 its author's word.
-
 """
 
 
@@ -68,29 +67,44 @@ def _refused(reason: str) -> DataError:
     )
 
 
-def harmless(text: str) -> str:
-    """`text` without what acts on others when it is shown.
+def harmless(text: str, most: int = MAX_COMMENT - ROOM) -> str:
+    """`text` written anew in at most `most` characters, without what acts on others when shown.
 
-    Mentions call nobody, images (which tell a third party who looked) become links, and nothing
-    can be taken for the watermark of a comment.
+    No mention, link, image, HTML, reference or diagram is left of its author's; a report of the
+    house comes out as it was. Too long a report loses whole sections, and says which.
     """
-    text = NOT_TEXT.sub("", text.replace("\r\n", "\n"))
-    text = MENTION.sub("@" + NOTHING, text)
-    text = MARK.sub(rf"\1{NOTHING}\2", text)
-    return IMAGE.sub(lambda found: "" if found[0] == "!" else "&lt;", text)
+    parts = reread.parse(text)
+    if not parts:
+        return "The report is empty.\n"
+    first = parts[0]
+    rest = [p.section() for p in parts[1:]]
+    top = "" if not first.level else f"{'#' * first.level} {markdown.heading(first.title)}\n\n"
+    top += _whole_blocks(first.section(), most // 2)
+    return MARK.sub(rf"\1{NOTHING}\2", markdown.fit(top, rest, most, WHERE)).rstrip() + "\n"
 
 
-def comment(report: str, *, fork: bool, run: str) -> str:
-    """The body of a comment: the report made harmless, cut to what a comment holds.
+def _whole_blocks(section: Section, most: int) -> str:
+    """The first blocks of a section, as many as there is room for."""
+    said, left = [], most
+    for number, block in enumerate(section.blocks):
+        text = markdown.block(block)
+        left -= len(text) + 2
+        if left < 0:
+            more = len(section.blocks) - number
+            said.append(f"Cut here ({more:,} more paragraphs): {WHERE}.")
+            break
+        said.append(text)
+    return "\n\n".join(filter(None, said)) + "\n"
 
-    `run` is the address of the run that made it; `fork` puts a banner on top.
+
+def comment(report: str, *, fork: bool, run: str, cautions: Sequence[str] = ()) -> str:
+    """The body of a comment: cautions, the report made harmless and short enough, the run.
+
+    `run` is the address of the run that made it; `fork` puts a banner on top; `cautions` are
+    Markdown of our own.
     """
-    text = harmless(report).rstrip()
-    cut = ""
-    if len(text) > MAX_COMMENT - ROOM:
-        text = text[: MAX_COMMENT - ROOM].rpartition("\n")[0]
-        cut = "\n\nThe report is longer than a comment; the rest is in the run."
-    if len(FENCE.findall(text)) % 2:
-        text += "\n```"
-    footer = f"\n\n[The run, its page and its model]({run})" if run else ""
-    return f"{BANNER if fork else ''}{text}{cut}{footer}\n"
+    banners = "\n".join([*([FORK] if fork else []), *cautions])
+    footer = f"\n[The run, its page and its model]({run})\n" if run else ""
+    around = f"{banners}\n" if banners else ""
+    text = harmless(report, MAX_COMMENT - ROOM - len(around) - len(footer))
+    return f"{around}{text}{footer}"

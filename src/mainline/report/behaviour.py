@@ -15,8 +15,9 @@ from mainline.report.pieces import bounds, table, told, value_text
 Row = tuple[Line, ...]
 HEAD = ("what was tried", "found", "95% bounds", "limit")
 OTHERS = {"dummy": "a constant answer", "linear": "a linear model"}
-SHAKEN = {"noise": "numbers moved by a hundredth of their spread", "missing": "one value missing",
-          "extremes": "one number far out", "unseen": "a category never seen"}  # fmt: skip
+SHAKEN = {"noise": "numbers moved by a hundredth of their spread",
+          "missing values": "one value missing", "extreme values": "one number far out",
+          "unseen categories": "a category never seen"}  # fmt: skip
 KNOWN = ("baselines", "overfit", "gap", "determinism", "robustness", "invariant", "directional",
          "calibration", "size", "fairness", "nearest_flip")  # fmt: skip
 MOST_GROUPS = 12

@@ -26,7 +26,10 @@ ACTS = (
     (re.compile(r"#(?=\d)"), "#" + NOTHING),
     (re.compile(r"(?i)\b(gh-)(?=\d)"), rf"\1{NOTHING}"),
     (re.compile(r":(?=[\w+-]+:)"), ":" + NOTHING),
+    (re.compile(r"\\\[(?=[ xX]\\\])"), r"\\[" + NOTHING),  # the box of a list of tasks
 )
+# What could be a commit; a number alone is left as it is.
+COMMIT = re.compile(r"\b(?=[0-9]*[a-f])[0-9a-f]{7,}\b")
 # What may stand between backticks, in a table too, without ending either.
 SAFE_CODE = re.compile(r"[\w./=+,:@#%(){}<>'\"!?&;*-][\w ./=+,:@#%(){}<>'\"!?&;*-]*", re.ASCII)
 
@@ -50,7 +53,7 @@ def markdown(text: object, most: int = MOST) -> str:
     out = LEADING.sub(_leading, MARKS.sub(r"\\\g<0>", out))
     for pattern, broken in ACTS:
         out = pattern.sub(broken, out)
-    return out
+    return COMMIT.sub(lambda found: NOTHING.join(re.findall(".{1,6}", found[0])), out)
 
 
 def _leading(found: re.Match[str]) -> str:

@@ -55,6 +55,7 @@ def read(root: Path) -> Facts:
     verdicts = gate.read_all(root)
     asked = acceptance.ask()
     comparison = _json(root, "reports/comparison.json", "compare", "The comparison", absent)
+    measured = _measured(root, verdicts["evaluate"], absent)
     return Facts(
         model=options.model.name if options else root.name,
         code=inputs.code_digest(root) if options else "",
@@ -63,14 +64,12 @@ def read(root: Path) -> Facts:
         gate=gate.judge(root, verdicts, options, asked),
         acceptance=asked.acceptance,
         comparison=comparison,
-        metrics=_json(root, "reports/metrics.json", "evaluate", "What was measured", absent),
+        metrics=measured.get("metrics"),
+        behaviour=measured.get("behaviour"),
         cost=_json(root, "build/cost.json", "train", "What training cost", absent),
         monitor=_json(root, "reports/monitor.json", "monitor", "A look at production", absent),
-        behaviour=_json(
-            root, "reports/behaviour.json", "evaluate", "How the model behaves", absent
-        ),
         changes=_changes(root, options, comparison, absent),
-        plots=tuple(sorted((root / "reports" / "plots").glob("*.png"))),
+        plots=tuple(sorted((root / "reports" / "plots").glob("*.png"))) if measured else (),
         absent=absent,
     )
 
@@ -81,6 +80,22 @@ def _settings(root: Path, absent: dict[str, str]) -> Settings | None:
     except MainlineError as error:
         absent["The settings"] = str(error)
         return None
+
+
+def _measured(
+    root: Path, evaluated: StepVerdict | str, absent: dict[str, str]
+) -> dict[str, Document | None]:
+    """What `evaluate` left beside its verdict; nothing where that run did not come to its end."""
+    said = {"metrics": "What was measured", "behaviour": "How the model behaves"}
+    if isinstance(evaluated, str) or any(c.unit == "exit status" for c in evaluated.checks):
+        why = "evaluate did not come to its end, and what lies there is of an earlier run"
+        there = {k: w for k, w in said.items() if (root / "reports" / f"{k}.json").exists()}
+        absent.update(dict.fromkeys(there.values(), why))
+        said = {k: w for k, w in said.items() if k not in there}
+        for key, what in said.items():
+            _json(root, f"reports/{key}.json", "evaluate", what, absent)
+        return {}
+    return {k: _json(root, f"reports/{k}.json", "evaluate", w, absent) for k, w in said.items()}
 
 
 def _json(root: Path, name: str, step: str, what: str, absent: dict[str, str]) -> Document | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from mainline.report import chart
@@ -29,7 +30,7 @@ from mainline.verdict import Verdict
 
 # A comment holds 65,536 characters; who posts it adds a banner, a footer and a watermark.
 MOST = 64_000
-WHERE = "`reports/report.html`, in the artifact `report` of the run"
+WHERE = "it is in `reports/report.html`, in the artifact `report` of the run"
 SIGNS = {Verdict.PASS: "🟢", Verdict.INCONCLUSIVE: "🟡", Verdict.FAIL: "🔴", Verdict.ERROR: "🟥"}
 ALERTS = {Verdict.PASS: "tip", Verdict.INCONCLUSIVE: "warning", Verdict.FAIL: "caution",
           Verdict.ERROR: "caution"}  # fmt: skip
@@ -37,28 +38,55 @@ ALERTS = {Verdict.PASS: "tip", Verdict.INCONCLUSIVE: "warning", Verdict.FAIL: "c
 
 def render(report: Report, most: int = MOST) -> str:
     """The report in at most `most` characters; what was cut is named, and where it is."""
-    top = f"## {SIGNS[report.verdict]} {report.verdict.value}: {markdown(report.model)}\n\n"
+    top = f"## {SIGNS[report.verdict]} {report.verdict.value}: {heading(report.model)}\n\n"
     top += alert(Alert(ALERTS[report.verdict], report.sentence)) + "\n"
-    bodies = [(s, section(s)) for s in report.sections]
-    bodies = [(s, body) for s, body in bodies if body]
-    order = sorted(range(len(bodies)), key=lambda i: (-bodies[i][0].spare, -i))
-    cut: set[int] = set()
-    while True:
-        text = _join(top, bodies, cut)
-        if len(text) <= most or len(cut) == len(bodies):
-            return text if len(text) <= most else text[:most].rpartition("\n")[0] + "\n"
-        # First what is said to be spared, and of that nothing that would not help.
-        left = [i for i in order if i not in cut]
-        cut.add(next((i for i in left if len(bodies[i][1]) > 400), left[0]))
+    return fit(top, report.sections, most, WHERE)
 
 
-def _join(top: str, bodies: Sequence[tuple[Section, str]], cut: set[int]) -> str:
-    parts = [top]
-    for number, (found, body) in enumerate(bodies):
-        if number in cut:
-            body = f"Cut here ({len(body):,} characters): it is in {WHERE}."
-        parts.append(f"### {markdown(found.title)}\n\n{body}\n")
-    return "\n".join(parts)
+def fit(top: str, sections: Iterable[Section], most: int, where: str) -> str:
+    """`top` and the sections under their headings, in at most `most` characters.
+
+    Where room is short whole sections are cut, those with the largest `spare` first; each says how
+    long it was and where it is. `top` is cut last, at the end of a line.
+    """
+    parts = [Cuttable(s.spare, f"### {heading(s.title)}\n\n", body)
+             for s in sections if (body := section(s))]  # fmt: skip
+    length = len(top) + sum(len(p.head) + len(p.body) + 2 for p in parts)
+    # First what is said to be spared, of that the last, and nothing that would not help.
+    order = sorted(
+        range(len(parts)), key=lambda i: (len(parts[i].body) <= 400, -parts[i].spare, -i)
+    )
+    for number in order:
+        if length <= most:
+            break
+        part = parts[number]
+        said = f"Cut here ({len(part.body):,} characters): {where}."
+        length += len(said) - len(part.body)
+        parts[number] = replace(part, body=said)
+    if length > most:
+        return _shortened(top, len(parts), most, where)
+    return "\n".join([top, *(f"{p.head}{p.body}\n" for p in parts)])
+
+
+@dataclass(frozen=True)
+class Cuttable:
+    """A section in Markdown: its heading, and its body, which may be cut."""
+
+    spare: int
+    head: str
+    body: str
+
+
+def _shortened(top: str, sections: int, most: int, where: str) -> str:
+    """`top` alone and the number of sections: even their headings are too much."""
+    said = f"\nCut here ({sections:,} sections): {where}.\n"
+    room = most - len(said)
+    return (top if len(top) <= room else top[:room].rpartition("\n")[0] + "\n") + said
+
+
+def heading(title: str) -> str:
+    """A title, escaped, as it may stand behind `#`."""
+    return markdown(title)
 
 
 def section(found: Section) -> str:

@@ -19,12 +19,14 @@ from typing import Any
 
 from mainline import settings
 from mainline.errors import RemoteError, UsageError
+from mainline.report import caution
 from mainline.report.artifact import comment, read_report
 from mainline.report.github import GitHub
 
 WATERMARK = "https://cml.dev/watermark.png"
 CML_SEES = 30  # comments: it looks for its old one on the first page only
 CML_SECONDS = 300
+STRANGERS = frozenset({"NONE", "CONTRIBUTOR", "FIRST_TIMER", "FIRST_TIME_CONTRIBUTOR", "MANNEQUIN"})
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Finished:
     owner: str
     repository: str
     url: str
+    conclusion: str = ""
 
 
 def run(root: Path, artifact: Path | None) -> dict[str, Any]:
@@ -72,10 +75,14 @@ def post(model: str, folder: Path, environ: Mapping[str, str] = os.environ) -> P
     if not numbers:
         note = f"No open pull request has its head at {run.sha[:12]}: nothing was posted"
         return _noted(note, (), environ)
-    body = comment(report, fork=run.repository != github.repository, run=run.url)
-    urls = tuple(_put(github, n, body, f"mainline:{model}", run.sha, environ) for n in numbers)
+    urls = []
+    for number in numbers:
+        cautions = (caution.of(github, number), caution.of_run(run.conclusion, report))
+        body = comment(report, fork=run.repository != github.repository, run=run.url,
+                       cautions=[c for c in cautions if c])  # fmt: skip
+        urls.append(_put(github, number, body, f"mainline:{model}", run.sha, environ))
     named = ", ".join(f"#{n}" for n in numbers)
-    return _noted(f"The report was posted on {named}", urls, environ)
+    return _noted(f"The report was posted on {named}", tuple(urls), environ)
 
 
 def _noted(note: str, urls: tuple[str, ...], environ: Mapping[str, str]) -> Posted:
@@ -96,6 +103,7 @@ def finished(environ: Mapping[str, str]) -> Finished:
             sha=str(run["head_sha"]), branch=str(run["head_branch"]),
             owner=str((head.get("owner") or {}).get("login") or ""),
             repository=str(head.get("full_name") or ""), url=str(run.get("html_url") or ""),
+            conclusion=str(run.get("conclusion") or ""),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
@@ -125,27 +133,40 @@ def watermark(title: str, sha: str) -> str:
     return f'![]({WATERMARK}#{sha} "CML watermark {title}")'
 
 
-def marked(comments: Sequence[Mapping[str, Any]], title: str) -> int | None:
-    """The id of the last comment that bears the mark on a line of its own, or None.
+def marked(comments: Sequence[Mapping[str, Any]], title: str) -> list[Mapping[str, Any]]:
+    """The comments that bear the mark on a line of its own.
 
     A person who quotes the report has it behind a `>`, and keeps their comment.
     """
     address = re.escape(WATERMARK)
     line = rf'^!\[\]\({address}#[0-9a-fA-F]+ "{re.escape(f"CML watermark {title}")}"\)\s*$'
-    for item in reversed(comments):
-        if re.search(line, str(item.get("body") or ""), re.MULTILINE):
-            return int(item["id"])
-    return None
+    return [c for c in comments if re.search(line, str(c.get("body") or ""), re.MULTILINE)]
+
+
+def own(comments: Sequence[Mapping[str, Any]], title: str) -> int | None:
+    """The id of the last comment that bears the mark and that no stranger wrote, or None.
+
+    A stranger who writes the mark would have the report put into a comment that is theirs to edit.
+    """
+    kept = [c for c in marked(comments, title) if not _stranger(c)]
+    return int(kept[-1]["id"]) if kept else None
+
+
+def _stranger(found: Mapping[str, Any]) -> bool:
+    bot = (found.get("user") or {}).get("type") == "Bot"
+    return not bot and str(found.get("author_association")) in STRANGERS
 
 
 def _put(
     github: GitHub, number: int, body: str, title: str, sha: str, environ: Mapping[str, str]
 ) -> str:
     comments = github.get_all(f"issues/{number}/comments")
-    old = marked(comments, title)
+    old, bearing = own(comments, title), [int(c["id"]) for c in marked(comments, title)]
+    seen = [int(c["id"]) for c in marked(comments[:CML_SEES], title)]
     cml = shutil.which("cml", path=environ.get("PATH"))
-    # CML would write a second comment where its first is far down; then do as it would have done.
-    if cml and old == marked(comments[:CML_SEES], title):
+    # CML would write a second comment where its first is far down, and take a stranger's for its
+    # own; then do as it should have done.
+    if cml and seen == bearing == ([] if old is None else [old]):
         return _by_cml(cml, github, number, body, title, environ)
     whole = {"body": f"{body}\n\n{watermark(title, sha)}"}
     if old is None:

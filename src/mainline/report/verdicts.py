@@ -158,7 +158,8 @@ def next_steps(facts: Facts) -> Section | None:
     said: dict[str, dict[str, list[str]]] = {}
     for gate in facts.gate.checks:
         for check, advice in _advised(facts, gate):
-            said.setdefault(advice, {}).setdefault(gate.name, []).append(check)
+            step = gate.name if gate.name in facts.verdicts else "gate"
+            said.setdefault(advice, {}).setdefault(step, []).append(check)
     items = []
     for advice, steps in said.items():
         lead: list[Inline] = []
@@ -172,6 +173,8 @@ def _advised(facts: Facts, gate: Check) -> list[tuple[str, str]]:
     """(what, advice) for all that did not pass at one gate; what is empty for the gate itself."""
     if gate.verdict is Verdict.PASS:
         return []
+    if gate.name not in facts.verdicts:
+        return [(gate.name, next_step("gate", gate))]
     cause = _blocked_by(facts, gate.name)
     if cause and gate.verdict is Verdict.ERROR:
         return [("", f"Mend {cause} first; `./mainline check` then runs everything")]

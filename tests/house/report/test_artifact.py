@@ -3,12 +3,38 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mainline.errors import DataError
-from mainline.report.artifact import MAX_BYTES, MAX_COMMENT, comment, harmless, read_report
+from mainline.report import chart, markdown
+from mainline.report.artifact import (
+    MAX_BYTES,
+    MAX_COMMENT,
+    ROOM,
+    comment,
+    harmless,
+    read_report,
+)
+from mainline.report.blocks import (
+    Alert,
+    Badge,
+    Bullets,
+    Chart,
+    Code,
+    Paragraph,
+    Report,
+    Section,
+    Strong,
+    Table,
+)
+from mainline.report.post import own, watermark
+from mainline.verdict import Verdict
 
 
 def write(folder: Path, name: str = "report.md", content: bytes = b"# Fine\n") -> None:
@@ -88,41 +114,169 @@ def test_a_page_without_a_report_is_refused(tmp_path: Path) -> None:
         read_report(tmp_path / "a")
 
 
-def test_mentions_images_and_marks_do_nothing() -> None:
-    """Nobody is called, no third party learns who looked, no comment is impersonated."""
-    text = harmless(
-        "@team hello\n![x](https://x.invalid/y.png) <img src=z> CML watermark a\x00\u202eb"
-    )
-    assert "@team" not in text
-    assert "![" not in text
-    assert "<img" not in text
+# What GitHub's Markdown may be made of after the pass; HTML only as the two elements of the house.
+KINDS = frozenset({
+    "paragraph_open", "paragraph_close", "inline", "text", "text_special", "softbreak",
+    "heading_open", "heading_close", "bullet_list_open", "bullet_list_close", "list_item_open",
+    "list_item_close", "blockquote_open", "blockquote_close", "table_open", "table_close",
+    "thead_open", "thead_close", "tbody_open", "tbody_close", "tr_open", "tr_close", "th_open",
+    "th_close", "td_open", "td_close", "code_inline", "strong_open", "strong_close", "html_inline",
+    "fence",
+})  # fmt: skip
+HTML = {"<code>", "</code>", "<strong>", "</strong>"}
+ATTACKS = [
+    "@team hello", "a@b.example", "![x](https://x.invalid/y.png)", "<img src=z>", "[a]: http://x",
+    "[a][b]\n\n[b]: http://evil.example", "see [a]\n\n[a]: <http://evil.example> 'x'",
+    "www.evil.example and http://evil.example", "<http://evil.example>", "<mailto:a@b.example>",
+    "a[^1]\n\n[^1]: http://evil.example", "<details open><summary>x</summary>", "<!-- hide",
+    "<!-- hide\n\nmore -->", "&lt;img&gt; &#64;octocat &commat;octocat &#x202e;",
+    "@\u200boctocat @\u2060octocat", "\u202egnp.exe\u2066", "#123 GH-1 owner/repo#4",
+    "owner/repo@0123456789abcdef0123456789abcdef01234567 and deadbee",
+    ":octocat: :+1:", "```mermaid\ngraph TD\nclick A href \"http://evil.example\"\n```",
+    "```mermaid\nxychart-beta\n    title \"%%{init: {}}%%\"\n    x-axis [\"a\", \"b\"]\n"
+    "    y-axis 0 --> 1\n    line [0, 1]\n```",
+    "```mermaid\nxychart-beta\n    title \"x\"\n    x-axis [\"a\", \"<img src=x>\"]\n"
+    "    y-axis 0 --> 1\n    line [0, 1]\n```",
+    "~~~mermaid\ngraph TD\n~~~", "````mermaid\ngraph TD", "```math\nx\n```", "```geojson\n{}\n```",
+    "```suggestion\nx\n```", "$$x$$ $`x`$", "- [ ] task\n- [x] done", "Title\n=====", "Title\n---",
+    "    indented", "1. one\n2. two", "* star\n+ plus", "***", "> quoted\n> > deeper",
+    "| a | b |\n| --- | --- |\n| `x | y` | <td> |", "| a |\n| --- |\n| [x](http://evil.example) |",
+    "> [!CAUTION]\n> [x](http://evil.example) @octocat <b>", "# [x](http://evil.example) @octocat",
+    "- `x` [y](z) @octocat\n- <script>alert(1)</script>", "**[x](y) @octocat**", "`a``b` ``c``",
+    "<code>@octocat <img></code>", "<strong><a href=x>y</strong>", "\\`[x](http://evil.example)`",
+    "\\\\[x](http://evil.example)", "`x\n[y](http://evil.example)`", "a  \nb\\\nc",
+    "\x00\x1b[31m \x85 \u2028 [x](http://evil.example)", "<table><tr><td>", "</code></td>",
+    "<a id=x></a>", "[[wiki]]", "![][x]\n\n[x]: http://evil.example/x.png",
+    "xmpp:a@b.example ftp://evil.example", "&lt;@octocat&gt;", "@octo\u200bcat",
+]  # fmt: skip
+
+
+def tokens(text: str) -> list[Any]:
+    """All that GitHub's Markdown would make of `text`, within lines too."""
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    return [t for token in parser.parse(text) for t in (token, *(token.children or ()))]
+
+
+def live(text: str) -> list[str]:
+    """What in `text` acts when GitHub shows it."""
+    found = []
+    for token in tokens(text):
+        if token.type not in KINDS or (token.type.startswith("html") and token.content not in HTML):
+            found.append(f"{token.type} {token.content}")
+        if token.type == "fence" and (
+            token.info != "mermaid" or chart.parse(token.content.splitlines()) is None
+        ):
+            found.append(f"fence {token.info} {token.content}")
+        if token.type in ("text", "text_special"):
+            found += re.findall(ACTS, token.content)
+    # A line may be put together from several pieces of text.
+    said = "".join(t.content for t in tokens(text) if t.type in ("text", "text_special"))
+    return found + re.findall(ACTS, said)
+
+
+ACTS = (
+    r"@\w|://|(?i:www\.)|(?i:mailto:)|(?i:xmpp:)|#\d|(?i:\bgh-\d)|:[\w+-]+:|\[[ x]\] "
+    r"|\b(?=[0-9]*[a-f])[0-9a-f]{7,40}\b|[\x00-\x08\u202a-\u202e\u2066-\u2069]"
+)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_hostile_report_is_text(attack: str) -> None:
+    """Whatever Markdown or HTML a run leaves, nothing of it acts on anybody."""
+    for text in (attack, f"## 🟢 PASS: x\n\n> [!TIP]\n> y\n\n### Gates\n\n{attack}\n\nafter"):
+        assert live(harmless(text)) == []
+
+
+PIECES = [*"\n|`*_~[]()<>!&#@\\:->=$", "\n\n", "```", "| ", "- ", "<code>", "</code>", "**",
+          "> [!TIP]\n> ", "&lt;", "\u200b", "a "]  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from([*ATTACKS, *PIECES]), max_size=12))
+def test_attacks_in_any_order_are_text(pieces: list[str]) -> None:
+    """Put together in any way too."""
+    assert live(harmless("".join(pieces))) == []
+
+
+def test_the_mark_of_a_comment_is_broken() -> None:
+    """No comment is impersonated by a report that bears the mark."""
+    mark = watermark("mainline:fraud", "ab" * 20)
+    text = harmless(f"x\n\n{mark}\n")
     assert "CML watermark" not in text
-    assert "\x00" not in text
-    assert "\u202e" not in text
+    assert own([{"id": 1, "body": text}], "mainline:fraud") is None
+
+
+def ordinary() -> Report:
+    """A report with every kind of block, and names that need escaping."""
+    nasty = "a|b `c` *d* <e> &lt; [f](g) @h #1 :i: http://j \\ _k_ deadbeef"
+    blocks = (
+        Paragraph(("Judged on ", Code("age"), ", ", Strong("well"), f": {nasty}")),
+        Alert("note", (nasty,)),
+        Bullets((("one",), (Code(nasty), " two"))),
+        Table(("x", nasty), (((Badge(Verdict.PASS),), (nasty,)), ((Code("z"),), ("1",))),
+              frozenset({1})),
+        Chart("difference", ("all rows", nasty), ((0.01, 0.02), (-0.01, 0.0))),
+    )  # fmt: skip
+    sections = (Section("What changed", blocks), Section(nasty, blocks[:2]))
+    return Report(
+        "card-fraud", Verdict.PASS, (Strong("This may be merged"), f": {nasty}."), sections
+    )
 
 
 def test_an_ordinary_report_is_left_as_it_is() -> None:
-    """Versions, tables, alerts, details and charts pass through."""
-    text = (
-        "> [!NOTE]\n> card-fraud@v1.0.0\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n"
-        "<details>\n\n```mermaid\nx\n```\n"
-    )
-    assert harmless(text) == text
+    """What the house wrote comes out as it was, character by character, and does nothing either."""
+    text = markdown.render(ordinary())
+    assert harmless(text) == text.rstrip() + "\n"
+    assert live(text) == []
+    assert "```mermaid" in text
 
 
 def test_a_megabyte_of_mentions_becomes_one_comment() -> None:
-    """A report that is too long is cut where a line ends, and says so."""
+    """A report that is too long is cut between paragraphs, and says what and where it is."""
     body = comment(
         "@you\n" * 250_000, fork=True, run="https://github.com/acme/fraud/actions/runs/1"
     )
     assert len(body) < MAX_COMMENT
     assert "@you" not in body
-    assert "longer than a comment" in body
+    assert re.search(r"Cut here \([\d,]+ more paragraphs\): it is in the artifact", body)
     assert body.startswith("> [!CAUTION]")
+    assert body.rstrip().endswith("(https://github.com/acme/fraud/actions/runs/1)")
 
 
-def test_a_fence_left_open_is_closed() -> None:
-    """What stands below the report is not swallowed by its last block."""
+def test_a_long_report_loses_whole_sections() -> None:
+    """No table ends in its middle; the least important goes first, and the verdict stays."""
+    cells = tuple((("x" * 500,), ("1",)) for _ in range(40))
+    names = ("What changed", "Slices", "Data", "Parameters, locks and code", "Gates", "Next steps")
+    sections = tuple(Section(n, (Table(("a", "b"), cells),)) for n in names)
+    report = Report("fraud", Verdict.FAIL, (Strong("This may not be merged"), "."), sections)
+    body = comment(markdown.render(report, 200_000), fork=True, run="https://x/1",
+                   cautions=["> [!CAUTION]\n> y\n"] * 3)  # fmt: skip
+    assert len(body) <= MAX_COMMENT - ROOM
+    for gone in ("Data", "Parameters, locks and code", "Slices"):
+        assert re.search(rf"### {gone}\n\nCut here \([\d,]+ characters\): it is in the art", body)
+    for kept in ("What changed", "Gates", "Next steps"):
+        table = body.partition(f"### {kept}\n\n")[2].partition("\n\n")[0]
+        assert table.count("\n") == 41
+    assert "## 🔴 FAIL: fraud" in body
+
+
+def test_ten_thousand_headings_are_counted() -> None:
+    """Even headings may be too many."""
+    text = harmless("".join(f"## heading {n}\n\nx\n\n" for n in range(10_000)))
+    assert len(text) <= MAX_COMMENT
+    assert "sections): it is in the artifact" in text
+
+
+def test_a_fence_left_open_swallows_nothing() -> None:
+    """What stands below the report is shown."""
     body = comment("```\nopen", fork=False, run="https://github.com/x")
-    assert body.count("```") == 2
+    assert "```" not in body
+    assert "[The run, its page and its model](https://github.com/x)" in body
     assert not body.startswith("> [!CAUTION]")
+
+
+def test_an_empty_report_is_said() -> None:
+    """Nothing but blanks is not shown as nothing."""
+    assert harmless(" \n\n") == "The report is empty.\n"

@@ -19,7 +19,7 @@ NASTY = [
     "1. item", "- item", "+ item", "# heading", "```mermaid\ngraph TD; A-->B\n```",
     "[^1]", "[x]: http://y",
     "<https://evil.example>", "</td></tr></table>", "\u202egnp.exe", "\ud800", "a\x00b", "=====",
-    "-- -",
+    "-- -", "deadbeef", "0123456789abcdef0123456789abcdef01234567", "[ ] task",
     "mailto:a@b.example", "a__b__c", "</code>`|", "<details><summary>x",
 ]  # fmt: skip
 
@@ -39,7 +39,8 @@ def flat(tokens: list) -> list:
 
 def acts(text: str) -> str | None:
     """What in Markdown `text` GitHub would act on after rendering; None where there is nothing."""
-    shown = "".join(t.content for t in flat(parse(text)) if t.type == "text")
+    lines = [t.children or () for t in parse(text) if t.type == "inline"]
+    shown = " ".join("".join(t.content for t in line if t.type == "text") for line in lines)
     for pattern in (
         r"@\w",
         r"://",
@@ -48,6 +49,8 @@ def acts(text: str) -> str | None:
         r"#\d",
         r"(?i)\bgh-\d",
         r":[\w+-]+:",
+        r"\b(?=[0-9]*[a-f])[0-9a-f]{7,40}\b",
+        r"\[[ x]\]",
     ):
         if found := re.search(pattern, shown):
             return found[0]

@@ -12,7 +12,8 @@ import fakehub
 import pytest
 
 from mainline.errors import MainlineError
-from mainline.report.post import marked, post, watermark
+from mainline.report import caution
+from mainline.report.post import own, post, watermark
 
 SHA = "ab" * 20
 
@@ -142,8 +143,8 @@ def test_the_mark_is_cmls_own() -> None:
     """CML's pattern finds our mark and ours finds CML's: either updates the other's comment."""
     body = f'text\n\n![](https://cml.dev/watermark.png#{SHA} "CML watermark mainline:fraud")'
     assert body.endswith(watermark("mainline:fraud", SHA))
-    assert marked([{"id": 1, "body": "other"}, {"id": 2, "body": body}], "mainline:fraud") == 2
-    assert marked([{"id": 2, "body": body}], "mainline:churn") is None
+    assert own([{"id": 1, "body": "other"}, {"id": 2, "body": body}], "mainline:fraud") == 2
+    assert own([{"id": 2, "body": body}], "mainline:churn") is None
 
 
 def fake_cml(folder: Path, status: int = 0) -> Path:
@@ -196,3 +197,120 @@ def test_a_cml_that_fails_is_an_error(hub: fakehub.Hub, report: Path, tmp_path: 
     folder = fake_cml(tmp_path / "bin", status=1)
     with pytest.raises(MainlineError, match="CML posted nothing"):
         post("fraud", report, environment(hub, tmp_path) | {"PATH": str(folder)})
+
+
+def by(who: str, association: str, kind: str = "User") -> dict[str, Any]:
+    """What GitHub adds to a comment of `who`."""
+    return {"user": {"login": who, "type": kind}, "author_association": association}
+
+
+def test_a_strangers_mark_is_not_taken_for_our_own(
+    hub: fakehub.Hub, report: Path, tmp_path: Path
+) -> None:
+    """The report goes into a comment that they cannot edit, with CML at hand or without."""
+    forged = hub.say(7, "Looks good\n\n" + watermark("mainline:fraud", SHA))
+    forged.update(by("eve", "CONTRIBUTOR"))
+    env = environment(hub, tmp_path) | {"PATH": str(fake_cml(tmp_path / "bin"))}
+    for _ in range(2):
+        post("fraud", report, env)
+        hub.comments[7][-1].update(by("github-actions[bot]", "NONE", "Bot"))
+    assert forged["body"].startswith("Looks good")
+    assert len(hub.comments[7]) == 2
+    assert hub.comments[7][1]["body"].startswith("# It may be merged")
+    assert not (tmp_path / "bin" / "call.json").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".github/workflows/train.yml", ".github/actions/setup/action.yml", "tests/data/test_data.py",
+     "tests/model/cases.csv", "src/mainline/report/gate.py", "mainline", "dvc.yaml",
+     "tests/conftest.py", "requirements.txt", "reports/verdicts/compare.json"],
+)  # fmt: skip
+def test_a_change_of_what_judges_is_said_by_code_of_main(
+    hub: fakehub.Hub, report: Path, tmp_path: Path, name: str
+) -> None:
+    """GitHub is asked which files are changed: the pull request's report says nothing of it."""
+    hub.change(7, "README.md", *(f"docs/{n}.md" for n in range(150)), name)
+    post("fraud", report, environment(hub, tmp_path))
+    body = hub.comments[7][0]["body"]
+    assert body.startswith("> [!CAUTION]\n> This pull request changes what judges it")
+    assert f"`{name}`" in body
+    assert "made by its own code" in body
+
+
+def test_a_change_of_what_is_judged_is_not_warned_of(
+    hub: fakehub.Hub, report: Path, tmp_path: Path
+) -> None:
+    """The forker's own files, and a parameter that limits nothing."""
+    hub.change(7, "src/project/model.py", "docs/mainline/x.md", "schema.yaml", "a/dvc.yaml")
+    hub.files[7].append({"filename": "params.yaml", "patch": "@@ -1 +1 @@\n-  seed: 1\n+  seed: 2"})
+    post("fraud", report, environment(hub, tmp_path))
+    assert "CAUTION" not in hub.comments[7][0]["body"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"filename": "params.yaml", "patch": "@@ -1 +1 @@\n-  delta: 0.01\n+  delta: 0.5"},
+        {"filename": "params.yaml", "patch": "@@ -1 +1 @@\n-  salt: a\n+  salt: b"},
+        {"filename": "params.yaml", "patch": '+"gate": {metric: recall}'},
+        {"filename": "params.yaml", "patch": "+    - {by: sex, rate: recall}\n+  fairness: []"},
+        {"filename": "params.yaml"},
+        {"filename": "x/test_model.py", "previous_filename": "tests/model/test_model.py"},
+    ],
+)
+def test_changed_limits_and_files_that_were_moved_away_are_seen(changed: dict[str, Any]) -> None:
+    """Limits by the lines that changed, and where GitHub shows none they may have."""
+    assert caution.judges([changed])
+
+
+def test_hostile_names_of_files_are_code(hub: fakehub.Hub, report: Path, tmp_path: Path) -> None:
+    """A file's name calls nobody and ends no line."""
+    hub.change(7, "tests/model/@octocat`\n# x<img src=y>.py")
+    post("fraud", report, environment(hub, tmp_path))
+    first = hub.comments[7][0]["body"].partition("# It may")[0]
+    assert "@octocat" not in first
+    assert "<img" not in first
+    assert "\n# x" not in first
+
+
+@pytest.mark.parametrize("spoil", ["refused", "too many"])
+def test_files_that_cannot_be_seen_are_warned_of(
+    hub: fakehub.Hub, report: Path, tmp_path: Path, spoil: str
+) -> None:
+    """What is not known is not taken for harmless."""
+    if spoil == "refused":
+        hub.refused["pulls/7/files"] = 500
+    else:
+        hub.change(7, *(f"docs/{n}.md" for n in range(3000)))
+    post("fraud", report, environment(hub, tmp_path))
+    assert "may have been made by its own code" in hub.comments[7][0]["body"].replace("\n", " ")
+
+
+def test_two_pull_requests_on_one_commit_are_told_apart(
+    hub: fakehub.Hub, report: Path, tmp_path: Path
+) -> None:
+    """Another branch at the same commit has runs of its own; one branch to two bases has two."""
+    hub.open(8, "other", SHA)
+    hub.open(9, "change", SHA)
+    hub.change(9, "dvc.yaml")
+    done = post("fraud", report, environment(hub, tmp_path))
+    assert done.note == "The report was posted on #7, #9"
+    assert hub.comments[8] == []
+    assert "CAUTION" not in hub.comments[7][0]["body"]
+    assert "CAUTION" in hub.comments[9][0]["body"]
+
+
+@pytest.mark.parametrize(
+    ("title", "conclusion", "warned"),
+    [("## 🟢 PASS: fraud", "success", False), ("## 🟢 PASS: fraud", "failure", True),
+     ("## 🔴 FAIL: fraud", "failure", False), ("All is well", "cancelled", True),
+     ("\ufeff## 🟡 INCONCLUSIVE: fraud", "failure", False), ("## 🟢 PASS: fraud", "", False)],
+)  # fmt: skip
+def test_a_report_that_claims_better_than_its_run_is_said(
+    hub: fakehub.Hub, report: Path, tmp_path: Path, title: str, conclusion: str, warned: bool
+) -> None:
+    """How the run ended is GitHub's word, and the report is the run's."""
+    (report / "report.md").write_text(title + "\n", "utf-8")
+    post("fraud", report, environment(hub, tmp_path, conclusion=conclusion))
+    assert ("believe the run" in hub.comments[7][0]["body"]) is warned
