@@ -79,7 +79,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a drill showed: the check that blocked, its verdict, and what was done."""
+    """What a drill showed: the check that blocked, its verdict, and what was done.
+
+    `also` names all checks that did not pass, as `step: check (VERDICT)`.
+    """
 
     name: str
     title: str
@@ -106,7 +109,7 @@ def judge(drill: Drill, told: dict[str, Any], before: Iterable[Found] = ()) -> O
     old = {(f.step, f.name, f.scope, f.verdict) for f in before}
     found = [Found(**c) for c in told["checks"]]
     new = [f for f in found if (f.step, f.name, f.scope, f.verdict) not in old]
-    base |= {"did": told["did"], "also": list(dict.fromkeys(str(f) for f in new))}
+    base |= {"did": told["did"], "also": list(dict.fromkeys(f"{f} ({f.verdict})" for f in new))}
     if drill.harmless:
         if told["status"] == 0 or not new:
             return Outcome(**base, result=Result.PASSED, verdict="PASS" if not found else "")

@@ -65,7 +65,7 @@ def attempt(root: Path, drill: Drill, until: str = "") -> dict[str, Any]:
     commit(root, did)
     wanted = drill.steps[: drill.steps.index(until) + 1] if until else drill.steps
     steps(root, tuple(s for s in wanted if s in RUN))
-    status = 0
+    status = None
     if "compare" in wanted:
         # What stopped it is in its verdict file.
         with suppress(MainlineError):
@@ -73,8 +73,10 @@ def attempt(root: Path, drill: Drill, until: str = "") -> dict[str, Any]:
         if drill.tamper:
             drill.tamper(root)
         status = gate.run(root).verdict.status
-    checks = [asdict(f) for f in found(root, (*STEPS, "gate"))]
-    return {"did": did, "status": status, "checks": checks}
+    bad = found(root, (*STEPS, "gate"))
+    if status is None:  # ended early: nothing but these checks can say
+        status = Verdict(bad[-1].verdict).status if bad else 0
+    return {"did": did, "status": status, "checks": [asdict(f) for f in bad]}
 
 
 def commit(root: Path, subject: str) -> None:
