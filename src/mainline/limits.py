@@ -90,7 +90,7 @@ class ModelLimits(Section):
     gap: float | None = Field(None, ge=0)
     invariant: tuple[Invariant, ...] = ()
     directional: tuple[Direction, ...] = ()
-    noise: float | None = Field(0.05, ge=0, le=1)
+    noise: float | None = Field(0.2, ge=0, le=1)
     missing: float | None = Field(None, ge=0, le=1)
     extremes: float | None = Field(None, ge=0, le=1)
     calibration: float | None = Field(None, gt=0)
