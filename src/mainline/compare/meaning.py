@@ -128,15 +128,17 @@ def of_file(name: str, text: str) -> object:
     Python without comments, format and docstrings; YAML and TOML as parsed (of pyproject.toml the
     tools' settings only); anything else, and what cannot be parsed, line by line.
     """
+    import yaml
+
     kind = PurePosixPath(name).suffix
     try:
         if kind in (".yml", ".yaml"):
-            return parsed(text)
+            return flat({"file": yaml.safe_load(text)})  # in words: true is not 1
         if kind == ".toml":
-            return tomllib.loads(text).get(TOOLS)
+            return flat({"file": tomllib.loads(text).get(TOOLS)})
         if kind == ".py" or text.startswith("#!/usr/bin/env python"):
             return _python(text)
-    except (SyntaxError, ValueError, RecursionError):
+    except (yaml.YAMLError, SyntaxError, ValueError, RecursionError):
         pass  # then its lines are compared
     return text.split("\n")
 

@@ -7,44 +7,22 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from small import Ran, commit, edit, git
+from compare.released import document, pipeline, reasons
+from small import Ran, commit, dvc, edit, git
 
 from mainline import registry, settings
 from mainline.compare import base as bases
+from mainline.compare import compare, judge
 from mainline.data import validate
-from mainline.evaluate import evaluate
+from mainline.evaluate import evaluate, predictions
 from mainline.files import digest_tree
 from mainline.git import head
 from mainline.train import train
 from mainline.verdict import Verdict, read_verdict
 
 Call = Callable[..., Ran]
-
-
-def pipeline(root: Path) -> None:
-    """The three stages, in this process and without DVC."""
-    for step in (validate, train, evaluate):
-        step.run(root)
-
-
-def reasons(root: Path) -> dict[str, tuple[str, str]]:
-    """The checks of the comparison: name to verdict and reason."""
-    found = read_verdict(root / "reports" / "verdicts" / "compare.json")
-    return {c.name: (c.verdict.value, c.reason) for c in found.checks}
-
-
-def document(root: Path) -> dict:
-    return json.loads((root / "reports" / "comparison.json").read_text("utf-8"))
-
-
-@pytest.fixture
-def released(repository: Path, call: Call) -> Path:
-    """The repository with v1.0.0 in production."""
-    assert call(repository, "compare").status == 0
-    assert call(repository, "register").status == 0
-    assert call(repository, "promote", "v1.0.0").status == 0
-    return repository
 
 
 def test_the_first_model_is_held_against_a_dummy_and_a_linear_one(
@@ -205,3 +183,135 @@ def test_the_base_leaves_no_worktree_behind(released: Path, call: Call) -> None:
     call(released, "compare")
     assert len(git(released, "worktree", "list").splitlines()) == 1
     assert (head(released), digest_tree(released / "models")) == before
+
+
+def test_a_model_that_was_healthy_in_production_passes_as_a_revert(
+    released: Path, call: Call
+) -> None:
+    """v1.0.0 gave way to v1.1.0; a pull request that takes v1.1.0 back brings v1.0.0 again."""
+    first = git(released, "rev-parse", "HEAD")
+    edit(released, "params.yaml", "max_iter: 150", "max_iter: 170")
+    commit(released, "More trees")
+    pipeline(released)
+    assert call(released, "compare").status == 0
+    assert call(released, "register").status == 0
+    assert call(released, "promote", "v1.1.0").status == 0
+    git(released, "switch", "--quiet", "--create", "back")
+    git(released, "revert", "--no-edit", "HEAD")
+    pipeline(released)
+    assert call(released, "compare").status == 0, reasons(released)
+    assert reasons(released)["revert"] == (
+        "PASS",
+        "The model is a revert to v1.0.0, which was healthy in production",
+    )
+    found = document(released)
+    assert found["revert"] == "v1.0.0"
+    assert {m["verdict"] for m in found["metrics"]} == {None}
+    git(released, "tag", "-a", "card-fraud#archived#1", "-m", "found to be bad", first)
+    call(released, "compare")
+    assert "revert" not in reasons(released)
+
+
+@pytest.mark.parametrize(
+    ("stages", "found"),
+    [
+        (["v1.0.0"], None),  # it stands there now
+        (["v1.0.0", "v1.1.0"], "v1.0.0"),
+        (["v0.9.0", "v1.0.0", "v1.1.0"], "v1.0.0"),
+        (["v0.9.0", "v1.0.0", "v0.9.0"], None),  # it gave way to an older one: taken back
+        (["v1.0.0", "v1.1.0", "v1.0.0", "v1.1.0", "v1.2.0"], "v1.0.0"),
+        (["v0.9.0", "v1.1.0"], None),  # another digest
+    ],
+)
+def test_who_was_healthy_in_production(
+    stages: list[str], found: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A version that stood there and gave way to a newer one; never one that was taken back."""
+
+    def version(name: str) -> registry.Version:
+        number = tuple(map(int, name.removeprefix("v").split(".")))
+        return registry.Version("m", number, name, {"Model-Digest": f"sha256:{name}"})
+
+    listed = {"prod": [version(s) for s in stages], "archived": []}
+    monkeypatch.setattr(registry, "assignments", lambda root, model, stage: listed[stage])
+    back = compare.healthy_before(tmp_path, "m", "sha256:v1.0.0")
+    assert (back.name if back else None) == found
+    listed["archived"] = [version("v1.0.0")]
+    assert compare.healthy_before(tmp_path, "m", "sha256:v1.0.0") is None
+
+
+def test_a_column_that_is_gone_is_read_from_the_bases_own_rows(branch: Path, call: Call) -> None:
+    """The candidate gives a column up: the base scores the same row ids with its own data."""
+    folder = branch / "data" / "rows"
+    for path in folder.glob("*.parquet"):
+        pd.read_parquet(path).drop(columns="merchant_risk").to_parquet(path, index=False)
+    lines = (branch / "schema.yaml").read_text("utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if "merchant_risk" not in line]
+    (branch / "schema.yaml").write_text("".join(kept), encoding="utf-8")
+    for path in (branch / "src" / "project").glob("*.py"):
+        assert "merchant_risk" not in path.read_text("utf-8")
+    dvc(branch, "add", "--quiet", "data")
+    commit(branch, "Without the merchant's risk")
+    pipeline(branch)
+    assert call(branch, "compare").status in (10, 11)
+    found = reasons(branch)
+    assert found["same rows"][0] == "PASS"
+    assert "average_precision" in found
+    assert "schema.yaml column merchant_risk" in found["policy"][1]
+    assert found["rows lost"][0] == "PASS", "a column is no row"
+
+
+def test_other_classes_are_inconclusive_and_held_against_baselines(
+    branch: Path, call: Call
+) -> None:
+    """A model of the other class answers another question; a person can let it through."""
+    edit(branch, "params.yaml", "positive: 1 ", "positive: 0 ")
+    commit(branch, "The other class")
+    for step in (validate, train):
+        step.run(branch)
+    evaluate.run(branch)
+    assert call(branch, "compare").status in (10, 11)
+    found = reasons(branch)
+    assert found["same classes"][0] == "INCONCLUSIVE"
+    assert {m["scope"] for m in document(branch)["metrics"]} == {
+        "dummy baseline",
+        "linear baseline",
+    }
+
+
+def test_rows_that_one_side_did_not_score_are_named_and_counted() -> None:
+    """Two of four rows differ: both names and the count are told."""
+
+    def side(*ids: str) -> predictions.Predictions:
+        return predictions.Predictions(pd.DataFrame({"row_id": list(ids)}))
+
+    found = compare._same_rows(side("a", "b", "c"), side("b", "c", "d"))
+    assert (found.verdict, found.value, found.n) == (Verdict.INCONCLUSIVE, 2, 2)
+    assert "'a', 'd'" in found.reason
+    assert compare._same_rows(side("a"), side("a")).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(("spent", "verdict"), [(99.0, "PASS"), (110.0, "FAIL")])
+def test_a_slow_row_is_a_failure_beside_the_bases_time(
+    sample_repository: Path, spent: float, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gate.model.latency_ms holds the candidate, and both sides' cost is told."""
+    monkeypatch.setattr(judge.latency, "measure", lambda model: spent)
+    gate = settings.load(sample_repository).gate
+    (found,), told = judge.cost(sample_repository, gate, {"latency_ms": 4.2}, {"seconds": 1})
+    assert (found.verdict.value, found.value, found.limit) == (verdict, spent, 100)
+    assert "with the base 4.2 ms" in found.reason
+    assert told["candidate"]["latency_ms"] == spent
+    assert told["candidate"]["size_mb"] > 0
+    assert told["candidate"]["seconds"] == 1
+
+
+def test_one_slow_moment_is_not_the_models_fault(
+    sample_repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is beyond the limit is measured once more, and the better of the two counts."""
+    spent = iter([500.0, 5.0])
+    monkeypatch.setattr(judge.latency, "measure", lambda model: next(spent))
+    gate = settings.load(sample_repository).gate
+    (found,), _ = judge.cost(sample_repository, gate, {}, {})
+    assert (found.verdict, found.value) == (Verdict.PASS, 5.0)
