@@ -13,7 +13,7 @@ from mainline.errors import SettingsError
 from mainline.limits import DataLimits
 from mainline.verdict import Check, Verdict
 
-CHANCE = 1e-6
+CHANCE = 1e-6  # expected equal rows, see is_coarse
 
 
 def repeats(rows: pd.DataFrame) -> pd.Series:
@@ -35,16 +35,18 @@ def repeats(rows: pd.DataFrame) -> pd.Series:
     return found
 
 
-def coincidences(rows: pd.DataFrame) -> float:
-    """How many rows a row would equal by chance, were the columns independent of each other.
+def is_coarse(rows: pd.DataFrame) -> bool:
+    """Whether equal rows may well be chance: few columns of few values, such as class and sex.
 
-    Columns never are, so that only a figure far below 1 says that equal rows are copies.
+    That is so where a row would equal more than CHANCE others, were the columns independent of
+    each other. They never are, hence so small a figure. Copies are left out before it is measured.
     """
-    expected = float(len(rows))
-    for name in rows:
-        shares = rows[name].value_counts(normalize=True, dropna=False).to_numpy()
-        expected *= float(np.square(shares).sum())
-    return expected
+    expected, once = float(len(rows)), rows.drop_duplicates()
+    n = len(once)
+    for name in once:
+        counts = once[name].value_counts(dropna=False).to_numpy(dtype=float)
+        expected *= float((counts * (counts - 1)).sum() / max(n * (n - 1), 1))
+    return expected > CHANCE
 
 
 def check_duplicates(frame: pd.DataFrame, limits: DataLimits, rules: Schema) -> Check:
@@ -57,7 +59,7 @@ def check_duplicates(frame: pd.DataFrame, limits: DataLimits, rules: Schema) -> 
     keys = pd.util.hash_pandas_object(rows[again], index=False) if again.any() else pd.Series([])
     count = int(keys.duplicated().sum())
     share, limit = count / max(len(rows), 1), limits.duplicates
-    coarse = bool(count) and coincidences(rows) > CHANCE
+    coarse = bool(count) and is_coarse(rows)
     over = limit is not None and share > limit and not coarse
     reason = f"{count} of {len(rows)} rows repeat another in every column but the row id"
     if coarse:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from mainline.data.health import coincidences, repeats
+from mainline.data.health import is_coarse, repeats
 from mainline.data.schema import Schema
 from mainline.data.split import PARTS
 from mainline.data.table import as_text
 from mainline.settings import Settings
 from mainline.verdict import Check, Verdict
-
-CHANCE = 1e-6  # equal rows are told from coincidences below this many expected ones
 
 
 def check(rows: pd.DataFrame, part: pd.Series, options: Settings, rules: Schema) -> list[Check]:
@@ -68,7 +66,7 @@ def check_rows(rows: pd.DataFrame, part: pd.Series, options: Settings, rules: Sc
         equal[again.to_numpy()] = keys.isin(keys[~tested]).to_numpy() & tested
     count, n = int(equal.sum()), int(test.sum())
     limit, share = options.gate.data.shared_rows, count / max(n, 1)
-    coarse = coincidences(rows[columns]) > CHANCE
+    coarse = bool(count) and is_coarse(rows[columns])
     over = limit is not None and share > limit and not coarse
     reason = f"{count} of {n} test rows are equal to a row of another part"
     if count and coarse:
