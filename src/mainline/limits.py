@@ -24,8 +24,10 @@ class DataLimits(Section):
     shared: share of test rows whose entity stands in another part too. shared_rows: share of test
     rows that are equal to one of another part, where rows carry enough to tell them apart.
     personal: columns whose values may look like personal data.
-    removed, relabelled: share of the base's rows that may be gone, or have another label.
-    label_shift: how far the target of the rows that came may be from that of the base's rows.
+    removed, relabelled: share of main's rows that may be gone or replaced, or be labelled anew.
+    label_shift: how far the target of the rows that came may surely be from that of main's rows:
+    2 |asin sqrt p - asin sqrt q| of a class's share, or standard deviations of a number. Where
+    main's own months moved further, as far as they did.
     """
 
     duplicates: float | None = Field(0.05, ge=0, le=1)
@@ -39,7 +41,7 @@ class DataLimits(Section):
     personal: tuple[str, ...] = ()
     removed: float | None = Field(0.1, ge=0, le=1)
     relabelled: float | None = Field(0.02, ge=0, le=1)
-    label_shift: float | None = Field(0.25, ge=0)
+    label_shift: float | None = Field(0.2, ge=0)
 
 
 class Direction(Section):
