@@ -30,11 +30,16 @@ class Collector:
     skipped: list[str] = field(default_factory=list)
     bad: dict[str, tuple[Verdict, str]] = field(default_factory=dict)
     said: dict[str, str] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
 
     def pytest_itemcollected(self, item: Any) -> None:
         """Keep the sentence of each test."""
         doc = getattr(getattr(item, "obj", None), "__doc__", None) or ""
         self.said[item.nodeid] = doc.strip().partition("\n")[0].rstrip(".")
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        """Keep which tests came to their end."""
+        self.ended.add(nodeid)
 
     def pytest_collectreport(self, report: Any) -> None:
         """A file that cannot be imported is an ERROR."""
@@ -57,7 +62,8 @@ def run(root: Path, folder: str, source: Path | None = None, kind: str = "") -> 
 
     The tests stand under `source` (default: `root`), which is another folder where they are those
     of the base; `kind` goes before the name of each check. One PASS check counts what passed;
-    every failed test is a check of its own (FAIL), and one that could not run an ERROR. No folder,
+    every failed test is a check of its own (FAIL), and one that could not run an ERROR, as is a run
+    that somebody ended early. No folder,
     no test, or skipped ones only: INCONCLUSIVE, because nothing was tested.
     """
     import pytest
@@ -78,6 +84,11 @@ def run(root: Path, folder: str, source: Path | None = None, kind: str = "") -> 
         Check(f"{kind}{test}", verdict, _told(found.said.get(test), why), scope=folder)
         for test, (verdict, why) in found.bad.items()
     ]
+    unfinished = sorted(set(found.said) - found.ended - set(found.bad))
+    if unfinished:
+        reason = f"{len(unfinished)} tests of {folder} did not run to their end: one stopped them"
+        checks.append(Check(f"{name}: unfinished", Verdict.ERROR, reason, value=len(unfinished),
+                            limit=0, unit="tests", scope=folder))  # fmt: skip
     if found.passed:
         skipped = f", {len(found.skipped)} skipped" if found.skipped else ""
         reason = f"{found.passed} tests of {folder} passed{skipped}"
@@ -126,8 +137,8 @@ def _last_line(report: Any) -> str:
     crash = getattr(getattr(report, "longrepr", None), "reprcrash", None)
     text = getattr(crash, "message", None) or str(getattr(report, "longreprtext", "")) or "failed"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if crash is None:  # a collection error ends with what was raised
-        lines = lines[-1:]
+    if crash is None:  # an import that fails, or a fixture that is not there
+        lines = [line[1:].strip() for line in lines if line.startswith("E ")][-1:] or lines[-1:]
     return (lines[0] if lines else "failed")[:LONGEST]
 
 
