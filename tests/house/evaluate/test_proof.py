@@ -80,6 +80,14 @@ def test_labels_that_say_nothing_do_not_fail_sound_code(room: Callable[..., Any]
     assert bad({c.name: c for c in checks}) == {}
 
 
+def test_leaves_for_many_rows_do_not_fail_sound_code(room: Callable[..., Any]) -> None:
+    """Trees that cannot be grown on 500 rows are tried with more before they are blamed."""
+    coarse = OWN.format(body="pass").replace("max_iter=40", "max_iter=40, min_samples_leaf=400")
+    checks, found = room(coarse, n=6000).examine()
+    assert found["overfit"]["rows"] > 2000
+    assert bad({c.name: c for c in checks}) == {}
+
+
 @pytest.mark.parametrize(
     ("model", "features"),
     [("def build(seed, **args):\n    return encoded(RandomForestClassifier(10))\n", "return frame"),
