@@ -1,10 +1,8 @@
-"""The workflows run by act with the real commands on the real sample."""
+"""The workflows that come after a merge, run by act with the real commands on the real sample."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -53,68 +51,6 @@ def equipped(hub: Any) -> Any:
 def real(hub: Any) -> Any:
     """This repository, as "Use this template" makes it."""
     return equipped(hub)
-
-
-def verdicts(hub: Any) -> dict[str, str]:
-    """Step -> verdict, of the artifact that a run left."""
-    found = (json.loads(p.read_text("utf-8")) for p in (hub.artifacts / "verdicts").iterdir())
-    return {v["step"]: v["verdict"] for v in found}
-
-
-def edit(path: Path, pattern: str, replacement: str) -> None:
-    """Change a file by a pattern that must be found."""
-    text, count = re.subn(pattern, replacement, path.read_text("utf-8"))
-    assert count
-    path.write_text(text, "utf-8")
-
-
-def propose(hub: Any, number: int, pattern: str, replacement: str) -> tuple[str, dict[str, Any]]:
-    """Open a pull request that changes params.yaml; returns its head and its event."""
-    hub.git("switch", "--quiet", "--create", f"change-{number}", "main")
-    edit(hub.work / "params.yaml", pattern, replacement)
-    sha = hub.commit("Change")
-    hub.push(f"refs/heads/change-{number}")
-    hub.push(f"refs/pull/{number}/merge")
-    head = {"ref": f"change-{number}", "sha": sha}
-    base = {"ref": "main", "sha": hub.git("rev-parse", "main")}
-    return sha, {"action": "opened", "number": number,
-                 "pull_request": {"number": number, "head": head, "base": base}}  # fmt: skip
-
-
-def finished(sha: str, branch: str) -> dict[str, Any]:
-    """The event with which comment.yml hears that a train run has ended."""
-    head = {"full_name": "acme/fraud", "owner": {"login": "acme"}}
-    run = {"id": 1, "event": "pull_request", "head_sha": sha, "head_branch": branch,
-           "head_repository": head, "html_url": "https://github.com/acme/fraud/runs/1"}  # fmt: skip
-    return {"action": "completed", "workflow_run": run}
-
-
-def test_a_pull_request_is_proved_against_main_and_commented(real: Any) -> None:
-    """A harmless change passes the gate, and its report becomes one comment."""
-    sha, event = propose(real, 7, r"hold_seconds: 86400", "hold_seconds: 80000")
-    run = real.act("pull_request", "train", "refs/pull/7/merge", event)
-    assert run.jobs() == {"train": "success", "gate": "success"}, run.text()
-    assert set(verdicts(real).values()) == {"PASS"}
-    assert (real.artifacts / "model" / "model.skops").is_file()
-    with fakehub.serving() as github:
-        github.open(7, "change-7", sha)
-        # The one thing that act does not hand on by itself: a token that the hub takes.
-        github.token = "of-no-use"
-        real.env["GITHUB_API_URL"] = github.url
-        told = real.act("workflow_run", "comment", "refs/heads/main", finished(sha, "change-7"))
-        assert told.jobs() == {"comment": "success"}, told.text()
-        (comment,) = github.comments[7]
-    assert f"mainline:{MODEL}" in comment["body"]
-    assert "PASS" in comment["body"]
-
-
-def test_a_worse_model_is_blocked(real: Any) -> None:
-    """A model that lost what matters leaves the gate red, and a report that says so."""
-    _, event = propose(real, 8, r"max_iter: 150", "max_iter: 2")
-    run = real.act("pull_request", "train", "refs/pull/8/merge", event)
-    assert run.jobs()["gate"] == "failure", run.text()
-    assert verdicts(real)["compare"] == "FAIL"
-    assert "FAIL" in (real.artifacts / "report" / "report.md").read_text("utf-8")
 
 
 def test_the_first_push_of_a_fork_ends_in_a_version_and_its_rehearsal(forked: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -36,12 +37,14 @@ def grants(workflow: str) -> dict[str, str]:
     return found
 
 
-def settle(hub: Any, sample: Path, remember: Path) -> Any:
-    """Make `hub` hold the small sample with the workflows, and push it to main."""
+def settle(hub: Any, sample: Path, remember: Path, edits: Mapping[str, tuple[str, str]]) -> Any:
+    """Make `hub` hold the small sample with the workflows and `edits`, and push it to main."""
     shutil.copytree(sample, hub.work, symlinks=True)
     shutil.copytree(GITHUB, hub.work / ".github")
     shutil.copy2(HERE / "remember.py", hub.work / "mainline")
     (hub.work / "mainline").chmod(0o755)
+    for name, (old, new) in edits.items():
+        small.edit(hub.work, name, old, new)
     hub.git("branch", "--move", "main")
     hub.git("remote", "add", "origin", f"https://github.com/{forge.SLUG}.git")
     hub.artifacts.mkdir()
@@ -49,7 +52,8 @@ def settle(hub: Any, sample: Path, remember: Path) -> Any:
     hub.commit("The workflows")
     hub.push("refs/heads/main")
     remember.mkdir(exist_ok=True)
-    hub.env |= {"MAINLINE_VENV": sys.prefix, "REMEMBER": str(remember)}
+    hub.env |= {"MAINLINE_VENV": sys.prefix, "REMEMBER": str(remember),
+                "PATH": f"{HERE / 'bin'}{os.pathsep}{os.environ['PATH']}"}  # fmt: skip
     return hub
 
 
@@ -64,6 +68,7 @@ class Town:
         self, branch: str, edits: Mapping[str, tuple[str, str]], repository: str = forge.SLUG
     ) -> Pull:
         """Open a pull request that replaces text (file -> (old, new)) on the newest main."""
+        branch = f"{branch}-{len(self.github.events)}"
         self.hub.git("switch", "--quiet", "--create", branch, "main")
         sha = self._commit(branch, edits)
         number = self.github.open(branch, sha, repository)
@@ -116,6 +121,20 @@ class Town:
         sha = self.hub.git("rev-parse", "HEAD")
         event = {"ref": "refs/heads/main", "before": "0" * 40, "after": sha}
         return self.hub.act("push", workflow, "refs/heads/main", event)
+
+    def merge(self, pull: Pull) -> None:
+        """Merge a pull request, as a person does."""
+        self.hub.git("switch", "--quiet", "main")
+        self.hub.git("merge", "--quiet", "--no-ff", "--message", "Merge", pull.branch)
+        self.hub.push("refs/heads/main")
+
+    def promote(self, version: str) -> None:
+        """Let a version be what runs in production: a tag on the remote."""
+        origin = str(self.hub.origin)
+        self.hub.git("fetch", "--quiet", "--tags", origin)
+        done = small.run(self.hub.work, "promote", version)
+        assert done.status == 0, done.err
+        self.hub.git("push", "--quiet", "--tags", origin)
 
     def report(self) -> str:
         """The report that the last run of train.yml left."""
