@@ -20,7 +20,7 @@ SHAKEN = {"noise": "numbers moved by a hundredth of their spread",
           "unseen categories": "a category never seen"}  # fmt: skip
 KNOWN = ("baselines", "overfit", "gap", "determinism", "robustness", "invariant", "directional",
          "calibration", "size", "fairness", "nearest_flip")  # fmt: skip
-MOST_GROUPS = 12
+MOST_GROUPS, MOST_COLUMNS = 12, 8
 
 
 def behaviour(facts: Facts) -> Section | None:
@@ -70,7 +70,7 @@ def _shaken(found: dict[str, Any]) -> list[Row]:
             continue
         columns = {c: s for c, v in inner(entry, "columns").items() if (s := number(v)) is not None}
         what: list[Inline] = [f"decisions that change with {SHAKEN.get(kind, kind)}"]
-        if columns and max(columns.values()) > 0:
+        if len(columns) > 1 and max(columns.values()) > 0:
             worst = max(columns, key=lambda c: columns[c])
             what += [", most with ", Code(worst), f" ({show(columns[worst])})"]
         if number(entry.get("share")) is not None:
@@ -126,10 +126,12 @@ def _flip(found: dict[str, Any]) -> list[Block]:
         return [Paragraph((said + ".",))]
     rows: list[Row] = [
         ((Code(str(c.get("column"))),), (count(c.get("rows")),), (_smallest(c.get("smallest")),))
-        for c in columns
+        for c in columns[:MOST_COLUMNS]
     ]
+    more = len(columns) - len(rows)
     return [Paragraph((said + ":",)),
-            *table(("column", "rows that flip", "smallest change"), rows, {1})]  # fmt: skip
+            *table(("column", "rows that flip", "smallest change"), rows, {1}),
+            *([Paragraph((f"… and {more} more columns.",))] if more else [])]  # fmt: skip
 
 
 def _smallest(value: Any) -> str:

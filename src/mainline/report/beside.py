@@ -6,8 +6,8 @@ from typing import Any
 
 from mainline.report.blocks import Alert, Block, Code, Line, Paragraph, Section
 from mainline.report.facts import Facts
-from mainline.report.numbers import MINUS, NONE, count, dicts, inner, number
-from mainline.report.pieces import table, told
+from mainline.report.numbers import MINUS, NONE, dicts, inner, number
+from mainline.report.pieces import table
 
 
 def policy(facts: Facts) -> Section | None:
@@ -19,7 +19,7 @@ def policy(facts: Facts) -> Section | None:
         ((Code(str(c.get("what"))),), _side(c.get("base")), _side(c.get("candidate")))
         for c in changed
     ]
-    said = "The limits of the base were used. What decides is changed here, so that a person does:"
+    said = "What decides is changed here. The base's limits and tests were used."
     return Section(
         "Policy", (Paragraph((said,)), *table(("what", "base", "candidate"), rows, set()))
     )
@@ -35,38 +35,43 @@ def origin(facts: Facts) -> Section | None:
     blocks: list[Block] = []
     back = document.get("revert")
     if isinstance(back, str) and back:
-        said = f"This is a way back: the model is {back}, byte for byte, which was in production."
+        said = f"This is a way back: the model is {back}, which was healthy in production."
         blocks.append(Alert("note", (said,)))
-    again = document.get("reproduction")
-    blocks += told(again) if isinstance(again, dict) else []
-    if isinstance(again, str) and again:
-        blocks.append(Paragraph((again,)))
+    compared = facts.of("compare")
+    again = [
+        c
+        for c in (compared.checks if compared else ())
+        if c.name in ("reproduction", "base reproduced")
+    ]
+    blocks += [Paragraph((f"{c.reason}.",)) for c in again]
     return Section("Where the model comes from", tuple(blocks), spare=1) if blocks else None
 
 
+COSTS = (("seconds", "seconds of training", "{:,.1f}"), ("peak_mb", "peak memory in MB", "{:,.0f}"),
+         ("latency_ms", "milliseconds for one row", "{:,.1f}"),
+         ("size_mb", "size of the model in MB", "{:,.3g}"))  # fmt: skip
+
+
 def cost(facts: Facts) -> Section | None:
-    """What training took, beside the base's where that is known."""
+    """What training and one row cost, beside the base's where that is known."""
     # Without a verdict of this run the file is that of an earlier one.
-    own = facts.cost or {}
-    if number(own.get("seconds")) is None or facts.of("train") is None:
+    if facts.of("train") is None:
         return None
-    base = inner(inner(facts.comparison, "cost"), "base")
-    seconds, past = number(own.get("seconds")) or 0.0, number(base.get("seconds"))
+    known = inner(facts.comparison, "cost")
+    own = {**(facts.cost or {}), **inner(known, "candidate")}
+    base = inner(known, "base")
     rows: list[tuple[Line, ...]] = []
-    if past is None:
-        peak = own.get("peak_mb")
-        more = f" and {count(peak)} MB of memory at its peak" if number(peak) is not None else ""
-        return Section("Cost", (Paragraph((f"Training took {seconds:.1f} s{more}.",)),))
-    rows.append((("seconds",), (f"{past:.1f}",), (f"{seconds:.1f}",), (_times(past, seconds),)))
-    peaks = number(base.get("peak_mb")), number(own.get("peak_mb"))
-    rows.append((("peak memory in MB",), (count(peaks[0]),), (count(peaks[1]),),
-                 (_times(*peaks),)))  # fmt: skip
-    head = ("training", "base", "candidate", "change")
-    return Section("Cost", tuple(table(head, rows, {1, 2, 3})))
+    for key, said, form in COSTS:
+        past, now = number(base.get(key)), number(own.get(key))
+        if now is not None:
+            before = NONE if past is None else form.format(past)
+            rows.append(((said,), (before,), (form.format(now),), (_times(past, now),)))
+    head = ("cost", "base", "candidate", "change")
+    return Section("Cost", tuple(table(head, rows, {1, 2, 3}))) if rows else None
 
 
-def _times(past: float | None, now: float | None) -> str:
-    if not past or now is None:
+def _times(past: float | None, now: float) -> str:
+    if not past:
         return NONE
     share = now / past - 1
     return "the same" if abs(share) < 0.005 else f"{'+' if share > 0 else MINUS}{abs(share):.0%}"

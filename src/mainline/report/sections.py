@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from mainline.report.blocks import (
@@ -32,7 +33,12 @@ from mainline.report.numbers import (
     number,
     show,
 )
-from mainline.report.pieces import table, told
+from mainline.report.pieces import bounds, table
+
+MOVED = {"base_rows": "before", "rows": "now", "added": "came", "removed": "gone",
+         "changed": "with other values", "relabelled": "with another label",
+         "labelled": "whose label came"}  # fmt: skip
+BOUNDS = ("high", "gain", "low")
 
 
 def overall(facts: Facts) -> list[dict[str, Any]]:
@@ -63,7 +69,9 @@ def _sides(facts: Facts) -> Block:
     document = facts.comparison or {}
     base, candidate = inner(document, "base"), inner(document, "candidate")
     rows = inner(document, "rows")
-    first: list[Inline] = [Strong("Base"), f": {base.get('label') or 'unknown'}"]
+    label = re.split(r"\b([0-9a-f]{12})\b", str(base.get("label") or "unknown"))
+    named = [Code(part) if n % 2 else part for n, part in enumerate(label) if part]
+    first: list[Inline] = [Strong("Base"), ": ", *named]
     commit = base.get("commit")
     if commit and str(commit)[:12] not in str(base.get("label")):
         first += [", commit ", digest(commit)]
@@ -154,9 +162,10 @@ def _chart(facts: Facts, listed: list[dict[str, Any]]) -> list[Block]:
     """The difference, its bounds and what may be lost, over all rows and over each slice."""
     metric = str((facts.comparison or {}).get("metric"))
     whole = [m for m in overall(facts) if m.get("name") == metric]
-    entries = [({**m, "slice": "all rows"}) for m in whole] + listed
+    entries = [{**m, "slice": "all rows"} for m in whole] + listed
+    entries = [e for e in entries if all(number(e.get(k)) is not None for k in BOUNDS)]
     names = tuple(str(e.get("slice")) for e in entries)
-    lines = [tuple(number(e.get(k)) for e in entries) for k in ("high", "gain", "low")]
+    lines = [tuple(number(e.get(k)) for e in entries) for k in BOUNDS]
     limits = [number(e.get("limit")) for e in entries]
     if all(v is not None for v in limits):
         lines.append(tuple(-v for v in limits if v is not None))
@@ -209,8 +218,36 @@ def data(facts: Facts) -> Section | None:
         if not both:
             items.append(("Data and contract are those of the base.",))
     blocks: list[Block] = [Bullets(tuple(items))] if items else []
-    changed = [*told(inner(facts.comparison, "data")), *changed]
+    changed = [*moved(inner(facts.comparison, "data")), *changed]
     return Section("Data", (*blocks, *changed), spare=4) if blocks or changed else None
+
+
+def moved(found: dict[str, Any]) -> list[Block]:
+    """Rows that came, went and changed since the base, and the target before and of new rows."""
+    counts = [f"{count(found[k])} {said}" for k, said in MOVED.items()
+              if number(found.get(k)) or (k in ("base_rows", "rows") and k in found)]  # fmt: skip
+    if not counts:
+        return []
+    out: list[Block] = [Paragraph((f"Rows since the base: {', '.join(counts)}.",))]
+    sides = [inner(inner(found, "label"), side) for side in ("before", "came")]
+    values = [inner(side, "values") for side in sides]
+    rows: list[tuple[Line, ...]] = [
+        ((Code(name),), *((_share(v.get(name)),) for v in values))
+        for name in dict.fromkeys([*values[0], *values[1]])
+    ]
+    if rows:
+        heads = [f"{side} ({count(v.get('n'))} rows)"
+                 for side, v in zip(("before", "rows that came"), sides, strict=True)]  # fmt: skip
+        out += table(("target", *heads), rows, set())
+    shift = number(inner(found, "label").get("shift"))
+    if shift is not None:
+        out.append(Paragraph((f"The target has surely moved by {show(shift)}.",)))
+    return out
+
+
+def _share(value: Any) -> str:
+    entry = value if isinstance(value, dict) else {}
+    return show(entry.get("value")) + (f" ({said})" if (said := bounds(entry)) != NONE else "")
 
 
 def _change_table(what: str, changes: tuple[Change, ...]) -> list[Block]:
@@ -244,7 +281,7 @@ def changes(facts: Facts) -> Section | None:
         same.append("code")
     if same:
         said = " and ".join(filter(None, [", ".join(same[:-1]), same[-1]]))
-        blocks.append(Paragraph((f"As in the base {found.base[:12]}: {said}.",)))
+        blocks.append(Paragraph(("As in the base ", digest(found.base), f": {said}.")))
     return Section("Parameters, locks and code", tuple(blocks), spare=5)
 
 

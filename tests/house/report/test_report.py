@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from mainline import inputs
+from mainline import inputs, settings
 from mainline.errors import DataError
 from mainline.files import write_json
 from mainline.git import git
-from mainline.report import html, report
+from mainline.report import advice, chart, check, gate, html, report
+from mainline.report.acceptance import Acceptance, Asked
+from mainline.report.blocks import Chart
 from mainline.verdict import Check, StepVerdict, Verdict
 
 PASS, FAIL, UNSURE, ERROR = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR
@@ -25,6 +27,23 @@ features: {build: "project.features:build"}
 train: {estimator: "project.model:build"}
 gate: {metric: roc_auc, delta: 0.02}
 """
+BEHAVIOUR = {
+    "baselines": {"metric": "roc_auc", "dummy": {
+        "value": 0.5, "gain": {"value": 0.3, "low": 0.25, "high": 0.35}, "limit": 0.1}},
+    "overfit": {"rows": 500, "share": 0.2, "planted": 0.97, "limit": 0.5},
+    "gap": {"metric": "roc_auc", "value": 0.04, "low": 0.02, "high": 0.06, "limit": None},
+    "determinism": {"rows": 800, "same": False},
+    "robustness": {"noise": {"share": 0.01, "columns": {"age": 0.03, "sum": 0.0}, "limit": 0.05}},
+    "invariant": [{"column": "colour", "share": 0.0, "limit": 0.0}],
+    "directional": [{"column": "logins", "score": "up", "violations": 0.02, "limit": 0.05}],
+    "calibration": {"value": 0.011, "low": None, "high": None, "limit": 0.1},
+    "size": {"megabytes": 0.33, "limit": 100},
+    "fairness": [{"by": "sex", "rate": "recall", "value": 0.1, "low": 0.02, "high": 0.2,
+                  "limit": 0.3, "rates": {"f": 0.8, "m": 0.7}, "rows": {"f": 60, "m": 70}}],
+    "nearest_flip": {"rows": 20, "flipped": 12,
+                     "columns": [{"column": "sum", "rows": 12, "smallest": 0.5}]},
+    "something_new": {"value": 1, "low": 0, "high": 2},
+}  # fmt: skip
 PNG = b"\x89PNG\r\n\x1a\nrest"
 
 
@@ -74,6 +93,7 @@ def passed(root: Path) -> None:
         verdict(root, step)
     compared(root)
     write_json(root / "build" / "cost.json", {"seconds": 4.82, "peak_mb": 312})
+    write_json(root / "reports" / "behaviour.json", BEHAVIOUR)
     write_json(
         root / "reports" / "metrics.json",
         {
@@ -105,7 +125,7 @@ def test_a_pass_says_so_first(root: Path) -> None:
     )
     headings = re.findall(r"^### (.*)$", text, re.MULTILINE)
     assert headings == ["What changed", "Slices", "Data", "Parameters, locks and code", "Gates",
-                        "Cost", "What was not run, and why"]  # fmt: skip
+                        "How the model behaves", "Cost", "What was not run, and why"]  # fmt: skip
     row = "| `roc_auc` | 0.8000 | 0.8050 | +0.0050 | \u22120.0050 to +0.0150 | 0.02 | 🟢 PASS |"
     assert row in text
     for part in (
@@ -116,7 +136,8 @@ def test_a_pass_says_so_first(root: Path) -> None:
         "`dddddddddddd`",
         "four times in five is 0.0150",
         "Too few rows to judge: region = south",
-        "4.8 s and 312 MB",
+        "| seconds of training | – | 4.8 | – |",
+        "| peak memory in MB | – | 312 | – |",
     ):
         assert part in text
     assert 'class="badge pass"' in page
@@ -338,3 +359,192 @@ def test_text_can_be_read(scheme: int) -> None:
     for ink, ground in pairs:
         dark, light = sorted((luminance(colour[ink]), luminance(colour[ground])))
         assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, ground)
+
+
+def test_how_the_model_behaves_is_told(root: Path) -> None:
+    """Each thing that was tried with its number, bounds and limit; what is not known too."""
+    passed(root)
+    text, page, _ = made(root)
+    for row in (
+        "| `roc_auc` above a constant answer | 0.3000 | 0.2500 to 0.3500 | 0.1 |",
+        "| learning 500 rows by heart, 1 is perfect | 0.9700 | – | 0.5 |",
+        "| `roc_auc` better on training than on test rows | 0.0400 | 0.0200 to 0.0600 | – |",
+        "| trained once more | another model | – | the same |",
+        "spread, most with `age` (0.0300) | 0.0100 | – | 0.05 |",
+        "| decisions that change with `colour` | 0 | – | 0 |",
+        "| rows where more `logins` moves the score other than up | 0.0200 | – | 0.05 |",
+        "| calibration error | 0.0110 | – | 0.1 |",
+        "| `recall` by `sex` | 0.1000 | 0.0200 to 0.2000 | 0.3 | m 0.7000, f 0.8000 |",
+        "flips 12 of 20 decisions nearest to the threshold:",
+        "| `sum` | 12 | 0.5000 |",
+        "- **something new**: value 1 (0 to 2)",
+    ):
+        assert row in text
+    assert "above a constant answer" in page
+
+
+def test_numbers_of_an_evaluation_that_did_not_end_are_left_out(root: Path) -> None:
+    """What lies there is of an earlier run, and is named as that."""
+    passed(root)
+    (root / "reports" / "verdicts" / "evaluate.json").unlink()
+    text, page, _ = made(root)
+    assert "### How the model behaves" not in text
+    assert "data:image/png" not in page
+    assert "**What was measured** is not here: evaluate did not come to its end" in text
+
+
+def test_policy_origin_data_and_cost_are_told(root: Path) -> None:
+    """What the comparison found besides the metrics, each in its own section."""
+    passed(root)
+    verdict(root, "compare", Check("reproduction", PASS, "No dvc.lock came along"),
+            Check("c", PASS, "fine"))  # fmt: skip
+    sides = ({"value": 0.1, "low": 0.08, "high": 0.12}, {"value": 0.2, "low": 0.13, "high": 0.29})
+    label = {"shift": 0.02, "before": {"n": 900, "values": {"1": sides[0]}},
+             "came": {"n": 100, "values": {"1": sides[1]}}}  # fmt: skip
+    compared(
+        root, revert="v1.2.0", reproduction={},
+        policy=[{"what": "gate.delta", "base": "0.01", "candidate": "0.5"},
+                {"what": "tests/model/x|y.py", "base": None, "candidate": "added"}],
+        data={"base_rows": 900, "rows": 990, "added": 100, "removed": 10, "changed": 0,
+              "relabelled": 3, "labelled": 0, "label": label},
+        cost={"base": {"seconds": 2.41, "latency_ms": 20}, "candidate": {"latency_ms": 20.01}},
+    )  # fmt: skip
+    text, _, _ = made(root)
+    for part in (
+        "> This is a way back: the model is v1.2.0, which was healthy in production.",
+        "No dvc.lock came along.",
+        "| `gate.delta` | `0.01` | `0.5` |",
+        "| <code>tests/model/x\\|y.py</code> | – | `added` |",
+        "Rows since the base: 900 before, 990 now, 100 came, 10 gone, 3 with another label.",
+        "| target | before (900 rows) | rows that came (100 rows) |",
+        "| `1` | 0.1000 (0.0800 to 0.1200) | 0.2000 (0.1300 to 0.2900) |",
+        "surely moved by 0.0200",
+        "| seconds of training | 2.4 | 4.8 | +100% |",
+        "| milliseconds for one row | 20.0 | 20.0 | the same |",
+    ):
+        assert part in text
+
+
+def test_a_chart_stands_beside_the_table_of_slices(root: Path) -> None:
+    """One line for each bound; a slice's name does nothing in Mermaid, and none without numbers."""
+    passed(root)
+    hostile = '"]%%{init: {}}%% <img src=x> click A href @octocat `x`'
+    small = {**difference("roc_auc", 0, None), "slice": "small", "gain": None, "limit": None}
+    slices = [{**difference("roc_auc", 0.001, PASS), "slice": n} for n in ("a = b", hostile)]
+    compared(root, slices=[*slices, small])
+    text, page, _ = made(root)
+    drawn = text.partition("```mermaid\n")[2].partition("\n```")[0].splitlines()
+    parsed = chart.parse(drawn)
+    assert parsed is not None
+    assert parsed.names[:2] == ("all rows", "a = b")
+    assert len(parsed.names) == 3
+    assert [len(line) for line in parsed.lines] == [3, 3, 3, 3]
+    for mark in "%{}<>@`&#;":
+        assert mark not in "\n".join(drawn[:3])
+    assert "mermaid" not in page
+
+
+@pytest.mark.parametrize("names", [(), ("one",), ("a", "b"), tuple(map(str, range(40)))], ids=len)
+def test_a_chart_is_drawn_of_two_names_and_more(names: tuple[str, ...]) -> None:
+    """Of one there is nothing to compare, and too many cannot be read."""
+    lines = tuple(tuple(float(n) for n in range(len(names))) for _ in range(2))
+    drawn = chart.render(Chart("x", names, lines))
+    assert bool(drawn) is (len(names) > 1)
+    if drawn:
+        found = chart.parse(drawn.splitlines()[1:-1])
+        assert found is not None
+        assert len(found.names) == min(len(names), chart.MOST)
+    assert chart.render(Chart("x", names, ((float("nan"),) * len(names),))) == ""
+
+
+ACCEPTED = Acceptance("rev", "2026-01-01T12:00:00Z", "ab" * 20, 7, 5000)
+
+
+def test_who_lifted_it_stands_at_the_top(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who, when, for which commit and what was inconclusive; nobody is called by it."""
+    passed(root)
+    verdict(root, "compare", Check("roc_auc", UNSURE, "these rows cannot tell"))
+    monkeypatch.setattr("mainline.report.acceptance.ask", lambda: Asked(ACCEPTED))
+    text, page, said = made(root)
+    assert text.startswith("## 🟢 PASS: churn")
+    top = text.partition("###")[0].replace("\u200b", "")
+    assert "lifted by @rev on 2026-01-01T12:00:00Z for the commit abababababab" in top
+    assert "these rows cannot tell" in top
+    assert "@rev" not in text
+    assert "| compare | 🟡 INCONCLUSIVE, lifted | 1 of 1 |" in text
+    assert "Next steps" not in text
+    assert "inconclusive, and accepted" in text
+    assert "lifted by @rev" in page
+    assert said.startswith("PASS")
+
+
+def test_a_label_that_does_not_count_is_explained(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the top, and with what to do."""
+    passed(root)
+    verdict(root, "compare", Check("roc_auc", UNSURE, "these rows cannot tell"))
+    why = "the label is older than the run"
+    monkeypatch.setattr("mainline.report.acceptance.ask", lambda: Asked(why=why))
+    text, _, _ = made(root)
+    assert text.startswith("## 🟡 INCONCLUSIVE")
+    assert "Not accepted: the label is older than the run" in text.partition("###")[0]
+    assert "- **gate** `accepted`. Take the label `accept-inconclusive` off and put" in text
+
+
+def test_changed_limits_make_the_verdicts_stale(root: Path) -> None:
+    """Limits or tests that were changed after a step judged by them: ERROR."""
+    passed(root)
+    options = settings.load(root)
+    for step in ("validate", "evaluate"):
+        verdict(root, step, policy=gate.own_policy(root, options))
+    assert made(root)[0].startswith("## 🟢 PASS")
+    (root / "tests" / "model").mkdir(parents=True)
+    (root / "tests" / "model" / "test_x.py").write_text("def test_x(): pass\n", "utf-8")
+    text, _, _ = made(root)
+    assert text.startswith("## 🟥 ERROR")
+    for step in ("validate", "evaluate"):
+        assert f"| {step} | 🟥 ERROR | 0 of 1 | this verdict is of other limits or tests" in text
+
+
+def test_limits_changed_after_the_comparison_make_it_stale(root: Path) -> None:
+    """What compare found of the policy is looked at again."""
+    passed(root)
+    verdict(root, "compare", Check("policy", PASS, "as the base's"), Check("c", PASS, "fine"))
+    assert made(root)[0].startswith("## 🟢 PASS")
+    (root / "params.yaml").write_text(PARAMS.replace("delta: 0.02", "delta: 0.2"), "utf-8")
+    text, _, _ = made(root)
+    assert text.startswith("## 🟥 ERROR")
+    assert "were changed after the comparison" in text
+
+
+def test_every_pattern_of_advice_can_be_reached() -> None:
+    """No advice is hidden behind an earlier one, and a name that is not known gets one too."""
+    seen: set[tuple[str, str]] = set()
+    for step, pattern, said in advice.ADVICE:
+        name = pattern.replace("*", "x")
+        found = advice.next_step(step, Check(name, FAIL, "because"))
+        assert found == said, (step, pattern)
+        assert (step, pattern) not in seen
+        seen.add((step, pattern))
+    for step in ("validate", "train", "evaluate", "compare", "gate", "elsewhere"):
+        for found in (FAIL, UNSURE, ERROR):
+            assert advice.next_step(step, Check("never heard of", found, "because"))
+
+
+@pytest.mark.parametrize("step", ["validate", "train", "evaluate", "compare"])
+def test_the_table_of_check_says_what_each_step_found(root: Path, step: str) -> None:
+    """A row for each step and for the gate: verdict, how many passed, the first reason."""
+    passed(root)
+    verdict(root, step, Check("a", PASS, "fine"), Check("b", FAIL, "because of b"))
+    options = settings.load(root)
+    verdicts = gate.read_all(root)
+    done = gate.judge(root, verdicts, options, Asked())
+    lines = check.table(check.rows(verdicts, done))
+    assert lines[0].split() == ["step", "verdict", "passed", "why"]
+    row = next(line for line in lines if line.startswith(step))
+    assert row.split(maxsplit=2)[1] == "FAIL"
+    assert "1 of 2" in row
+    assert row.endswith("because of b")
+    assert lines[-1].startswith("gate")
+    assert "FAIL" in lines[-1]
