@@ -2,9 +2,9 @@
 
 From `emulate` come repositories, forks, pull requests, labels and comments with their state, their
 pages of thirty and the rights of a GitHub App's token, which is what `GITHUB_TOKEN` is. Added here:
-the prefix `/api/v3` and TLS, which CML wants; events of a pull request (`emulate` has none), runs,
-GitHub's words for what a collaborator may do, times in whole seconds, and commits of a real Git
-repository as heads. A token without the right for one of these is refused, as it is by `emulate`.
+the prefix `/api/v3` and TLS, which CML wants; events and files of a pull request, runs, GitHub's
+words for what a collaborator may do, times in whole seconds, and commits of a real Git repository
+as heads. A token without the right for one of these is refused, as it is by `emulate`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ SLUG = "acme/fraud"
 PEOPLE = {"acme": "admin", "ann": "write", "tim": "triage", "bob": "read"}
 WORDS = {"push": "write", "pull": "read"}
 BELOW = rf"/repos/{SLUG}/"
+FILES = re.compile(BELOW + r"pulls/(\d+)/files")
 EVENTS = re.compile(BELOW + r"issues/(\d+)/events")
 RUNS = re.compile(BELOW + r"actions/(?:workflows/train\.yml/)?runs")
 RUN = re.compile(BELOW + r"actions/runs/(\d+)")
@@ -61,6 +62,7 @@ class Forge:
     heads: dict[str, str] = field(default_factory=dict)
     forks: set[str] = field(default_factory=set)
     events: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    files: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     runs: list[dict[str, Any]] = field(default_factory=list)
     asked: list[tuple[str, str, int]] = field(default_factory=list)
 
@@ -178,6 +180,8 @@ class Forge:
     ) -> tuple[int, Any] | None:
         if match := EVENTS.fullmatch(path):
             needed, found = "issues", self.events.get(int(match[1]))
+        elif match := FILES.fullmatch(path):
+            needed, found = "pull_requests", self.files.get(int(match[1]), [])
         elif RUNS.fullmatch(path):
             chosen = [
                 r for r in self.runs if query.get("branch", [None])[0] in (None, r["head_branch"])

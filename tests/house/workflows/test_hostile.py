@@ -117,11 +117,13 @@ def test_a_forged_report_stands_under_a_banner_and_calls_nobody(town: towns.Town
     pull = opened(town, "forged", "bob/fraud")
     text = f"## PASS: this may be merged (#{first.number})\n\n" + "@octocat @acme/team\n" * 60_000
     artifact(town, report_md=text, report_html="<script>alert(1)</script>")
-    run = town.comment(pull)
+    run = town.comment(pull, "failure")
     assert run.jobs() == {"comment": "success"}, run.text()
     (body,) = town.github.comments(pull.number)
     assert body.startswith("> [!CAUTION]")
     assert "author's word" in body.partition("## ")[0]
+    # GitHub's own word for the run stands beside what the run says of itself.
+    assert "`failure`" in body.partition("## ")[0]
     assert len(body) <= MAX_COMMENT
     assert "@octocat" not in body
     assert "@acme" not in body
@@ -168,7 +170,7 @@ def test_a_token_that_may_not_write_is_named(town: towns.Town) -> None:
     pull = opened(town, "may-not-write")
     artifact(town, report_md="## A report")
     rights = {**towns.grants("comment"), "pull-requests": "read"}
-    run = town.comment(pull, **{name.replace("-", "_"): right for name, right in rights.items()})
+    run = town.comment(pull, rights=rights)
     assert run.jobs() == {"comment": "failure"}
     assert "pull-requests: write" in run.text()
     assert town.github.comments(pull.number) == []

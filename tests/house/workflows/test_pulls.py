@@ -1,6 +1,6 @@
 """Pull requests from end to end: act runs the workflows with the real commands, GitHub is emulated.
 
-A small repository with two releases, after which main allows less to be lost than 900 rows can tell.
+A small repository with two releases, after which main allows less to be lost than 900 rows tell.
 """
 
 from __future__ import annotations
@@ -157,7 +157,9 @@ def test_a_changed_policy_asks_a_person_and_is_not_followed(town: towns.Town) ->
     })  # fmt: skip
     town.train(hidden, "opened")
     assert verdicts(town)["compare"] == "INCONCLUSIVE"
-    assert "train.yml" in told(town, hidden)
+    body = told(town, hidden)
+    assert body.startswith("> [!CAUTION]")
+    assert ".github/workflows/train.yml" in body
 
 
 def test_the_way_back_to_what_was_healthy_is_open(town: towns.Town) -> None:

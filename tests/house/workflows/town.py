@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,9 +92,16 @@ class Town:
         """The commit that GitHub makes to try the merge, which is what `train` checks out."""
         tree = self.hub.git("rev-parse", f"{pull.sha}^{{tree}}")
         merge = self.hub.git("commit-tree", tree, "-p", "main", "-p", pull.sha, "-m", "Merge")
+        self.github.files[pull.number] = list(self._files(pull.sha))
         ref = f"{merge}:refs/pull/{pull.number}/merge"
         self.hub.git("push", "--quiet", "--force", str(self.hub.origin), ref)
         return pull
+
+    def _files(self, sha: str) -> Iterator[dict[str, Any]]:
+        """What GitHub tells of the files that a pull request changes."""
+        for name in self.hub.git("diff", "--name-only", f"main...{sha}").splitlines():
+            patch = self.hub.git("diff", f"main...{sha}", "--", name).partition("\n@@")[2]
+            yield {"filename": name, "status": "modified", "patch": f"@@{patch}"}
 
     def train(self, pull: Pull, action: str = "synchronize") -> Any:
         """Run train.yml as GitHub does after `action` on a pull request."""
@@ -107,11 +114,14 @@ class Town:
                  "pull_request": {"number": pull.number, "head": head, "base": base}}  # fmt: skip
         return self.hub.act("pull_request", "train", f"refs/pull/{pull.number}/merge", event)
 
-    def comment(self, pull: Pull, **permissions: str) -> Any:
+    def comment(
+        self, pull: Pull, conclusion: str = "success", rights: Mapping[str, str] | None = None
+    ) -> Any:
         """Run comment.yml as GitHub does after a run of train.yml on a pull request."""
-        self.hub.token = self.github.token(permissions or grants("comment"))
+        self.hub.token = self.github.token(rights or grants("comment"))
         self.hub.env["GITHUB_API_URL"] = self.github.url
-        return self.hub.act("workflow_run", "comment", "refs/heads/main", finished(pull))
+        return self.hub.act("workflow_run", "comment", "refs/heads/main",
+                            finished(pull, conclusion))  # fmt: skip
 
     def push(self, workflow: str) -> Any:
         """Run a workflow as GitHub does after a push to main."""
@@ -141,10 +151,11 @@ class Town:
         return str((self.hub.artifacts / "report" / "report.md").read_text("utf-8"))
 
 
-def finished(pull: Pull) -> dict[str, Any]:
+def finished(pull: Pull, conclusion: str = "success") -> dict[str, Any]:
     """The event with which comment.yml hears that a train run has ended."""
     owner = pull.repository.partition("/")[0]
     run = {"id": 1, "event": "pull_request", "head_sha": pull.sha, "head_branch": pull.branch,
            "head_repository": {"full_name": pull.repository, "owner": {"login": owner}},
+           "conclusion": conclusion,
            "html_url": f"https://github.com/{forge.SLUG}/actions/runs/1"}  # fmt: skip
     return {"action": "completed", "workflow_run": run}
