@@ -211,6 +211,17 @@ def test_labels_that_are_all_too_young_are_told(monkeypatch: pytest.MonkeyPatch)
         validate.today()
 
 
+def test_an_old_table_is_refused_where_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the day of the check."""
+    options, rules = settings.load(ROOT), schema.load(ROOT)
+    data = options.gate.data.model_copy(update={"max_age": "30D"})
+    options = options.model_copy(update={"gate": options.gate.model_copy(update={"data": data})})
+    raw = sample(7)
+    for day, found in (("2024-07-20", {}), ("2024-09-01", {"freshness": Verdict.FAIL})):
+        monkeypatch.setenv("MAINLINE_AS_OF", day)
+        assert findings(raw, options, rules) == found
+
+
 def test_the_forkers_tests_are_part_of_the_verdict(tmp_path: Path) -> None:
     """A test of tests/data that fails makes the step FAIL, by its own sentence."""
     for name in ("params.yaml", "schema.yaml", "requirements.txt"):
