@@ -52,7 +52,7 @@ def _invariant(
         subject.share(before, subject.changed(before, after, TINY))
         for after in subject.ask(frames)
     ]))  # fmt: skip
-    what = f"{share:.3g} of the decisions change with {entry.column!r}"
+    what = f"Other values of {entry.column!r} change {share:.3g} of the decisions"
     checks.append(at_most(name, exactly(share), entry.flips, what, DRAWS * len(rows)))
     findings.append({"column": entry.column, "share": share, "limit": entry.flips})
 

@@ -21,6 +21,12 @@ ROWS = 300  # for each kind of noise
 FEW = 60  # for each column
 NOISE, FAR = 0.01, 10.0  # in spreads of a column
 UNSEEN = "never seen before"
+SPOKEN = {
+    "noise": "Numbers moved by a hundredth of their spread change",
+    "missing values": "One missing value changes",
+    "extreme values": "One number far out changes",
+    "unseen categories": "A category that training did not see changes",
+}
 
 
 @dataclass(frozen=True)
@@ -139,9 +145,9 @@ def _judge(
         rows += len(scores)
     mean = float(np.mean(list(shares.values())))
     top = max(shares, key=lambda column: shares[column])
-    what = f"{mean:.3g} of the decisions change"
+    what = f"{SPOKEN[name]} {mean:.3g} of the decisions"
     if len(shares) > 1:
-        what += f"; most with {top!r}: {shares[top]:.3g}"
+        what += f", most with {top!r} ({shares[top]:.3g})"
     found = {"share": mean, "columns": dict(sorted(shares.items())), "rows": rows, "limit": limit}
     return at_most(name, exactly(mean), limit, what, rows), found
 
