@@ -185,7 +185,8 @@ def check_later(
     columns = [c for c in rules.features if c.name not in options.gate.data.strong]
     checks = [_empty_before(frame, keep, waiting, c, rules) for c in columns]
     if options.model.task != "regression":
-        checks += [_one_class(frame[keep], c, rules) for c in columns]
+        classes = as_text(frame.loc[keep, rules.target])
+        checks += [_one_class(frame.loc[keep, c.name].notna(), classes, c) for c in columns]
     found = [c for c in checks if c is not None]
     if not found:
         reason = (f"No feature is filled only where the label is known ({int(waiting.sum())} rows "
@@ -217,12 +218,11 @@ def _empty_before(
     )  # fmt: skip
 
 
-def _one_class(rows: pd.DataFrame, column: Column, rules: Schema) -> Check | None:
-    filled = rows[column.name].notna()
+def _one_class(filled: pd.Series, classes: pd.Series, column: Column) -> Check | None:
     if filled.all() or not filled.any():
         return None
-    overall = as_text(rows[rules.target]).value_counts(normalize=True)
-    inside = as_text(rows.loc[filled, rules.target]).value_counts(normalize=True)
+    overall = classes.value_counts(normalize=True)
+    inside = classes[filled].value_counts(normalize=True)
     label, n = inside.index[0], int(filled.sum())
     wrong, wrong_inside = 1 - float(overall[label]), 1 - float(inside.iloc[0])
     # A guess that is hardly ever wrong anyway says nothing when it is right here.
