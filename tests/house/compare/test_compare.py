@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import tables
 from compare.released import document, pipeline, reasons
 from small import Ran, commit, dvc, edit, git
 
@@ -16,6 +17,7 @@ from mainline import registry, settings
 from mainline.compare import base as bases
 from mainline.compare import compare, judge
 from mainline.data import validate
+from mainline.errors import NotMeasured
 from mainline.evaluate import evaluate, predictions
 from mainline.files import digest_tree
 from mainline.git import head
@@ -315,3 +317,47 @@ def test_one_slow_moment_is_not_the_models_fault(
     gate = settings.load(sample_repository).gate
     (found,), _ = judge.cost(sample_repository, gate, {}, {})
     assert (found.verdict, found.value) == (Verdict.PASS, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("split", "without", "groups"),
+    [("block", (), 13), ("entity", (), 25), ("row", (), 25), ("row", ("who",), None)],
+)
+def test_rows_that_depend_on_one_another_are_drawn_together(
+    split: str, without: tuple[str, ...], groups: int | None, tmp_path: Path
+) -> None:
+    """Blocks of time as the split makes them, entities, or each row for itself."""
+    rules = tables.schema(without, entity=None if "who" in without else "who")
+    frame = tables.typed(100)
+    frame["at"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(frame.index * 84 / 100, unit="D")
+    ids = frame["id"].sample(frac=0.9, random_state=0)
+    work = compare.Work(tmp_path, tables.settings(split), rules, None, None, None, frame, tmp_path,
+                        {}, {})  # type: ignore[arg-type]  # fmt: skip
+    found = compare._groups(work, ids)
+    assert (None if found is None else len(set(found))) == groups
+    if found is not None:
+        keys = frame.set_index("id")["who" if split != "block" else "at"].reindex(ids)
+        same = keys.eq(keys.iloc[0]).to_numpy()
+        assert len(set(found[same])) == 1
+
+
+def test_a_base_that_cannot_be_scored_leaves_the_other_checks(
+    branch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ERROR, or INCONCLUSIVE where it cannot read the rows; policy and data are told."""
+    edit(branch, "params.yaml", "delta: 0.03", "delta: 0.3")
+    for error, verdict in ((NotMeasured("Lost", "Push it"), "ERROR"),
+                           (bases.Unreadable("No column 'x'"), "INCONCLUSIVE")):  # fmt: skip
+
+        def fails(*_: object, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(bases, "score", fails)
+        monkeypatch.setattr(compare, "_unchanged", None)
+        monkeypatch.setattr(registry.Version, "digest", "sha256:other")
+        assert compare.run(branch).verdict.value == verdict
+        found = reasons(branch)
+        assert found["base"][0] == verdict
+        assert "gate.delta" in found["policy"][1]
+        assert document(branch)["data"]["same"] is True
+        assert bool(document(branch)["metrics"]) == (verdict == "INCONCLUSIVE")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from mainline.compare import difference
 from mainline.compare.difference import (
     Difference,
     Pair,
@@ -17,6 +18,8 @@ from mainline.compare.difference import (
     differences,
     guard,
     holm,
+    strata,
+    stretch,
     weights,
 )
 from mainline.verdict import Verdict
@@ -158,3 +161,92 @@ def test_equal_models_pass_and_much_worse_ones_fail(worse: float, verdict: Verdi
     verdicts = [decide(differences(pair(4000, worse, seed), ["roc_auc"], 50)[0], 0.03)
                 for seed in range(10)]  # fmt: skip
     assert verdicts.count(verdict) >= 9
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_groups_make_delong_as_wide_as_their_bootstrap(size: int) -> None:
+    """Rows that are repeated within a group are counted once (Obuchowski 1997)."""
+    one = pair(1500, 0.5, seed=2)
+    again = one.rows(np.tile(np.arange(1500), size))
+    groups = np.tile(np.arange(1500), size)
+    _, _, alone = delong(one.y, one.base_scores[:, 0], one.scores[:, 0])
+    _, _, grouped = delong(again.y, again.base_scores[:, 0], again.scores[:, 0], groups)
+    assert grouped == pytest.approx(alone, rel=0.02)
+
+
+def test_the_size_of_a_chunk_changes_no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws follow one another, however many are held at once."""
+    before = differences(pair(300, 0.2), ["average_precision", "brier"], 60)
+    monkeypatch.setattr(difference, "CHUNK_CELLS", 700)
+    after = differences(pair(300, 0.2), ["average_precision", "brier"], 60)
+    for one, other in zip(before, after, strict=True):
+        assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "better"),
+    [(0.5, -0.1, True), (-0.1, 0.5, False), (0.3, 0.1, True), (-0.3, -0.5, False)],
+)
+def test_a_bias_is_judged_by_its_distance_from_zero(old: float, new: float, better: bool) -> None:
+    """From either side; the values themselves keep their sign."""
+    y = np.random.default_rng(0).normal(0, 1, 500)
+    two = Pair("regression", y, (y + old)[:, None], y + old, (y + new)[:, None], y + new)
+    (found,) = differences(two, ["bias"], 20)
+    assert (found.gain > 0) == better
+    assert found.gain == pytest.approx(abs(old) - abs(new))
+    assert (found.base, found.candidate) == pytest.approx((old, new))
+    assert (found.low, found.high) == pytest.approx((found.gain, found.gain))
+
+
+def test_bounds_widen_where_few_groups_vary() -> None:
+    """Student's t for the number of groups; one group alone tells nothing, and that is an ERROR."""
+    two = pair(400, 0.3)
+
+    def grouped(count: int) -> Pair:
+        return Pair(two.task, two.y, two.base_scores, two.base_decisions, two.scores,
+                    two.decisions, np.arange(400) % count)  # fmt: skip
+
+    assert stretch(grouped(5)) == pytest.approx(2.1318 / 1.6449 * math.sqrt(5 / 4), rel=1e-3)
+    assert stretch(grouped(400)) < 1.01
+    for name in ("roc_auc", "average_precision", "brier"):
+        (found,) = differences(grouped(1), [name], 20)
+        assert decide(found, 0.5) is ERROR
+
+
+def test_few_groups_of_a_class_are_drawn_with_the_others() -> None:
+    """A stratum of two groups would hardly vary."""
+    two = pair(600, groups=50)
+    y = np.isin(two.groups, [3, 7]).astype(int)
+    alone = Pair("binary", y, two.base_scores, two.base_decisions, two.scores, two.decisions,
+                 two.groups)  # fmt: skip
+    assert [len(s) for s in strata(alone)[1]] == [50]
+
+
+@pytest.mark.parametrize("groups", [0, 60])
+def test_bounds_hold_as_often_as_they_say(groups: int) -> None:
+    """Over 150 tables the lower bound is below the truth about 95 times of 100.
+
+    The truth is 0, since both models are equally good.
+    """
+    held = {"average_precision": 0, "roc_auc": 0}
+    for seed in range(150):
+        for found in differences(pair(600, 0.0, seed, groups), list(held), 100):
+            held[found.name] += found.low < 0
+    assert all(0.89 <= count / 150 <= 0.99 for count in held.values()), held
+
+
+def test_blocks_of_time_that_move_together_need_the_blocks_bootstrap() -> None:
+    """Errors that a week shares: by rows the bound is far too sure, by blocks it is not."""
+    rng = np.random.default_rng(0)
+    wrong = {"rows": 0, "blocks": 0}
+    week = np.repeat(np.arange(30), 40)
+    for _ in range(60):
+        y = rng.normal(0, 1, len(week))
+        base, new = (y + rng.normal(0, 1, 30)[week] + rng.normal(0, 0.2, len(week))
+                     for _ in range(2))  # fmt: skip
+        two = Pair("regression", y, base[:, None], base, new[:, None], new)
+        for name, groups in (("rows", None), ("blocks", week)):
+            used = Pair(two.task, y, two.base_scores, base, two.scores, new, groups)
+            wrong[name] += differences(used, ["mae"], 100)[0].low > 0
+    assert wrong["blocks"] <= 7
+    assert wrong["rows"] >= 15

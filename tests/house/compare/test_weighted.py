@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from mainline.compare.weighted import metrics
 from mainline.evaluate.metrics import TASKS, measure
@@ -54,6 +55,24 @@ def test_whole_weights_are_repeated_rows(task: str, name: str) -> None:
         again = np.repeat(np.arange(N), row)
         expected = measure(task, [name], y[again], s[again], d[again])[name]
         assert value == pytest.approx(expected, abs=tolerance)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_ranking_metrics_are_those_of_scikit_learn_under_any_weights(seed: int) -> None:
+    """Random scores with and without ties, random shares of positives, fractional weights."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(5, 400))
+    y = np.r_[0, 1, (rng.random(n - 2) < rng.uniform(0.02, 0.98)).astype(int)]
+    s = rng.normal(y, 1, n)
+    if seed % 2:
+        s = np.round(s, int(rng.integers(0, 2)))
+    weights = rng.integers(0, 3, (4, n)) * rng.random((4, n))
+    weights[:, :2] = 1
+    peers = {"average_precision": average_precision_score, "roc_auc": roc_auc_score}
+    found = metrics(list(peers), "binary", y, s[:, None], (s > 0.5).astype(int))
+    for name, peer in peers.items():
+        expected = [peer(y, s, sample_weight=row) for row in weights]
+        assert found[name](weights) == pytest.approx(expected, abs=1e-9), name
 
 
 def test_an_unknown_metric_is_an_error() -> None:
