@@ -6,7 +6,10 @@ and the mutation has to be written anew.
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,20 @@ from drills.gates import Held, place_on
 
 pytestmark = pytest.mark.slow
 HOUSE = ROOT / "src" / "mainline"
+
+
+@dataclass(frozen=True)
+class Change:
+    """`old` in a file of the house becomes `new`; then one of these tests must go red.
+
+    `tests` is a file below tests/house, and the names (`-k` of pytest) of the tests in it.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -36,6 +53,101 @@ class Mutation:
     check: str = ""
 
 
+health = "data/test_health.py"
+contract = "data/test_contract.py"
+parts = "data/test_parts.py"
+leaks = "data/test_leakage.py"
+proof = "evaluate/test_proof.py"
+CHANGES = (
+    Change("repeats turned round", "data/health.py", "share > limit and not coarse",
+           "share < limit and not coarse", (health, "repeated_rows")),
+    Change("repeats removed", "data/validate.py",
+           "        health.check_duplicates(frame, limits, rules),\n", "",
+           ("data/test_validate.py", "each_fault_fires and not over_20")),
+    Change("rare classes turned round", "data/health.py", "count >= limits.class_rows and",
+           "count < limits.class_rows and", (health, "rare_class")),
+    Change("age turned round", "data/health.py", "newest < today - _age", "newest > today - _age",
+           (health, "age_is_shown")),
+    Change("age removed", "data/validate.py",
+           "        health.check_freshness(frame, today(), limits, rules),\n", "",
+           ("data/test_validate.py", "an_old_table")),
+    Change("missing values turned round", "data/contract.py",
+           "if share > column.max_missing and", "if share < column.max_missing and",
+           (contract, "good_rows or all_failures")),
+    Change("ranges removed", "data/contract.py", "if column.hard.max is not None:", "if False:",
+           (contract, "all_failures")),
+    Change("target removed", "data/contract.py", "    if len(counts) < 2:\n", "    if False:\n",
+           (contract, "cannot_be_learnt")),
+    Change("shared entities turned round", "data/parts.py",
+           "if limit is not None and share > limit:", "if limit is not None and share < limit:",
+           (parts, "an_entity_in_two_parts")),
+    Change("classes of the parts turned round", "data/parts.py", "    if not lacking:\n",
+           "    if lacking:\n", (parts, "a_part_lacks")),
+    Change("columns known later removed", "data/leakage.py", "    if not ((gone and",
+           "    if True or not ((gone and", (leaks, "waits_for_the_label")),
+    Change("one class turned round", "data/leakage.py", "wrong_inside > NOTHING * wrong",
+           "wrong_inside < NOTHING * wrong", (leaks, "one_class_only")),
+    Change("the forker's tests of data removed", "data/validate.py",
+           ', *suite.run(root, "tests/data")]', "]",
+           ("data/test_validate.py", "the_forkers_tests")),
+    Change("a lower limit turned round", "evaluate/interval.py", "    elif high <= limit:\n",
+           "    elif high > limit:\n", ("evaluate/test_interval.py", "a_limit_is_judged")),
+    Change("an upper limit turned round", "evaluate/interval.py",
+           "    if found.value <= limit:\n", "    if found.value > limit:\n",
+           ("evaluate/test_interval.py", "a_limit_is_judged")),
+    Change("learning removed", "evaluate/proof.py", '"overfit": learning.can_learn, ', "",
+           (proof, "not_their_rows")),
+    Change("gap removed", "evaluate/proof.py", '"gap": learning.gap,', "",
+           (proof, "learning_by_heart")),
+    Change("robustness removed", "evaluate/proof.py", '"robustness": robustness.check,', "",
+           (proof, "noise_flips or without_a_finite")),
+    Change("rows alone removed", "evaluate/robustness.py", "    if share:\n", "    if False:\n",
+           (proof, "looks_at_other_rows")),
+    Change("directions turned round", "evaluate/behaviour.py",
+           'wrong = -steps if entry.score == "up" else steps',
+           'wrong = steps if entry.score == "up" else -steps', (proof, "wrong_way")),
+    Change("invariance removed", "evaluate/behaviour.py",
+           "    for entry in subject.limits.invariant:\n", "    for entry in ():\n",
+           (proof, "must_not_matter")),
+    Change("fairness removed", "evaluate/proof.py", '"fairness": fairness.check, ', "",
+           (proof, "unfair_rate")),
+    Change("calibration removed", "evaluate/proof.py", '"calibration": fairness.calibration, ', "",
+           (proof, "promise_too_much")),
+    Change("calibration of another metric", "evaluate/fairness.py",
+           'subject.own("calibration_error")', 'subject.own("brier")', (proof, "promise_too_much")),
+    Change("size removed", "evaluate/proof.py", '"size": latency.size,', "",
+           (proof, "large_file")),
+    Change("cases turned round", "evaluate/cases.py", "if expect is not None and said[i] != expect",
+           "if expect is not None and said[i] == expect",
+           ("evaluate/test_cases.py", "two_classes")),
+    Change("slices turned round", "compare/slices.py", "        if worse:\n",
+           "        if not worse:\n", ("compare/test_slices.py", "is_broken or that_hold")),
+    Change("guardrails turned round", "compare/difference.py", "    if least > limit:\n",
+           "    if least < limit:\n", ("compare/test_difference.py", "guardrail")),
+    Change("surely worse removed", "compare/difference.py",
+           "if found.high < 0 and found.gain < -delta / 2:", "if False:",
+           ("compare/test_difference.py", "non_inferiority")),
+    Change("improvement not asked for", "compare/difference.py",
+           "(0.0 if require_improvement else -delta)", "-delta",
+           ("compare/test_difference.py", "improvement_can")),
+    Change("label shift removed", "compare/data.py",
+           '        checks.append(_limited("label shift"', '        (_limited("label shift"',
+           ("compare/test_data_changes.py", "with_another_target")),
+    Change("main's limits removed", "compare/strict.py", "out += _summed(found, name, same)",
+           "out += []", ("compare/test_strict.py", "were_loosened or was_loosened")),
+    Change("committed outputs removed", "compare/reproduce.py", "    if not names:\n",
+           "    if names:\n", ("compare/test_reproduce.py", "outputs_that_are_committed")),
+    Change("the worst decides no more", "verdict.py", "return max(verdicts", "return min(verdicts",
+           ("report/test_gate.py", "worst_one")),
+    Change("an old verdict is believed", "report/gate.py",
+           'stale = found.inputs.get("code") != code', "stale = False",
+           ("report/test_gate.py", "does_not_belong")),
+    Change("a failure is lifted", "report/gate.py",
+           "    if found.verdict is not Verdict.INCONCLUSIVE:\n", "    if False:\n",
+           ("report/test_acceptance.py", "neither_fail_nor_error")),
+)  # fmt: skip
+
+
 def of(drill: str, until: str, check: str) -> Callable[..., Mutation]:
     """Mutations that the same drill must notice by the same check."""
     return lambda name, file, old, new: Mutation(name, file, old, new, drill, until, check)
@@ -51,7 +163,7 @@ chance = of("inverted-labels", "evaluate", "evaluate: ranks better than chance (
 guess = of("inverted-labels", "evaluate", "evaluate: beats a constant answer (FAIL)")
 seed = of("unfixed-seed", "evaluate", "evaluate: trains the same again (FAIL)")
 delta = of("raised-delta", "", "compare: policy (INCONCLUSIVE)")
-tests = of("edited-tests", "", "compare: policy (INCONCLUSIVE)")
+edited = of("edited-tests", "", "compare: policy (INCONCLUSIVE)")
 label = of("poisoned-labels", "", "compare: relabelled (INCONCLUSIVE)")
 half = of("half-gone", "", "compare: rows lost (INCONCLUSIVE)")
 lock = of("memorised-lock", "", "compare: reproduction (FAIL)")
@@ -109,7 +221,7 @@ MUTATIONS = (
     delta("policy turned round", "compare/policy.py", "    if not found:\n", "    if found:\n"),
     delta("policy without limits", "compare/policy.py", '"evaluate.threshold", "gate",',
           '"evaluate.threshold",'),
-    tests("policy without tests", "compare/policy.py", '"tests/data", "tests/model", ', ""),
+    edited("policy without tests", "compare/policy.py", '"tests/data", "tests/model", ', ""),
     label("data changes removed", "compare/compare.py", "return [found, *again, *moved, *made]",
           "return [found, *again, *made]"),
     label("labels renamed", "compare/data.py", '_limited("relabelled"', '_limited("labels"'),
@@ -161,7 +273,7 @@ def intact(held: Held) -> Callable[[Mutation], list[str]]:
     return blocked
 
 
-def mutant(mutation: Mutation, folder: Path) -> Path:
+def mutant(mutation: Mutation | Change, folder: Path) -> Path:
     """A copy of the house with the mutation; returns its `src`."""
     source = folder / "src"
     shutil.copytree(HOUSE, source / "mainline", ignore=shutil.ignore_patterns("__pycache__"))
@@ -187,3 +299,16 @@ def test_a_gate_that_is_weakened_is_noticed(
 def named(check: str, blocked: list[str]) -> bool:
     """Whether a check is among those that block; without a verdict any will do."""
     return any(found == check or found.startswith(f"{check} (") for found in blocked)
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda c: c.name)
+def test_a_check_that_is_weakened_turns_its_tests_red(change: Change, tmp_path: Path) -> None:
+    """Of gates that no drill of every table can show: red, and not merely unable to run."""
+    source = mutant(change, tmp_path)
+    where, names = change.tests
+    path = os.pathsep.join(map(str, (source, ROOT / "src", ROOT / "tests" / "house")))
+    words = ["-m", "pytest", "-q", "-x", "-o", "pythonpath=", "-p", "no:cacheprovider",
+             str(ROOT / "tests" / "house" / where), "-k", names]  # fmt: skip
+    ran = subprocess.run([sys.executable, *words], cwd=ROOT, check=False, capture_output=True,
+                         text=True, env={**os.environ, "PYTHONPATH": path})  # fmt: skip
+    assert ran.returncode == 1 and " failed" in ran.stdout, ran.stdout + ran.stderr
