@@ -18,6 +18,7 @@ from copies import ROOT
 from mainline import settings
 from mainline.data import schema
 from mainline.evaluate import proof
+from mainline.evaluate.subject import Subject
 from mainline.train import bundle, train
 from mainline.verdict import Check
 
@@ -126,11 +127,15 @@ class Room:
         """All checks and findings."""
         if limits:
             self.limits(**limits)
+        return proof.examine(self.subject())
+
+    def subject(self) -> Subject:
+        """What is checked."""
         options, rules = settings.load(self.root), schema.load(self.root)
         model = bundle.load(self.root / "models", self.root)
         rows = train.usable_rows(self.root, options, rules)
         scores = model.predict(rows.frame[(rows.part == "test").to_numpy()])
-        return proof.examine(proof.subject(self.root, options, rules, model, rows, scores))
+        return proof.subject(self.root, options, rules, model, rows, scores)
 
     def fired(self, **limits: Any) -> dict[str, str]:
         """The checks that did not pass, with their reasons."""
@@ -172,15 +177,16 @@ def train_in(root: Path) -> Room:
 
 def on_made_up_rows(
     root: Path, model: str = "", features: str = PLAIN, task: str = "binary", columns: Any = None,
-    **rows: Any,
+    given: pd.DataFrame | None = None, entity: str | None = None, **rows: Any,
 ) -> Room:  # fmt: skip
-    """A trained project on `table(task, **rows)`."""
+    """A trained project on the rows `given`, or on `table(task, **rows)`."""
     section, metric = TASKS[task]
     params = {**SETTINGS, "gate": {"metric": metric, "delta": 0.05}}
     params["model"] = section or SETTINGS["model"]
     kinds = columns or COLUMNS
     if task == "regression":
         kinds = [{**c, "type": "number"} if c["name"] == "y" else c for c in kinds]
-    rules = {"version": 1, "row_id": None, "target": "y", "columns": kinds}
+    rules = {"version": 1, "row_id": None, "entity": entity, "target": "y", "columns": kinds}
     model = model or MODELS["trees", task == "regression"]
-    return furnish(root, params, rules, table(task, **rows), model, features)
+    given = table(task, **rows) if given is None else given
+    return furnish(root, params, rules, given, model, features)

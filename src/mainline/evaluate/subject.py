@@ -23,7 +23,7 @@ from mainline.train.bundle import Bundle
 SEED = 20240101
 # A changed number of a regression counts from this share of the target's spread on.
 NOTICED = 0.1
-FOLDS = 30
+FOLDS, LEAST_UNITS = 30, 5
 
 
 @dataclass(frozen=True)
@@ -98,13 +98,18 @@ class Subject:
 
     @cached_property
     def folds(self) -> np.ndarray:
-        """Each test row's fold, of at most 30; an entity or a block of time is never divided."""
+        """Each test row's fold, of at most 30; an entity or a block of time is never divided.
+
+        Fewer than five of them say nothing of how sure a number is; then rows are dealt out.
+        """
         entity, split = self.rules.entity, self.options.split
         if split.kind in ("entity", "block"):
             codes = pd.factorize(split_keys(self.test, split, self.rules))[0]
         elif entity and self.test[entity].notna().all():
             codes = pd.factorize(self.test[entity])[0]
         else:
+            codes = np.arange(len(self.test))
+        if codes.max() + 1 < LEAST_UNITS:
             codes = np.arange(len(self.test))
         return np.random.default_rng(SEED).permutation(codes.max() + 1)[codes] % FOLDS
 

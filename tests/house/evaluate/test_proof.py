@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import rooms
 
 from mainline import settings
 from mainline.data import schema
@@ -283,6 +285,18 @@ def test_the_nearest_flip_names_the_column_that_decides(
     found = room(features="return frame[['a']]", task=task).examine()[1]["nearest_flip"]
     assert [c["column"] for c in found["columns"]] == ["a"]
     assert found["columns"][0]["smallest"] <= 0.1
+
+
+def test_folds_keep_entities_whole_where_there_are_enough(room: Callable[..., Any]) -> None:
+    """Four customers would leave every bound open; fifty are never divided."""
+    columns = [{**c, "role": "entity"} if c["name"] == "group" else c for c in rooms.COLUMNS]
+    for many, whole in ((50, True), (4, False)):
+        rows = rooms.table(n=1000).assign(group=[f"g{i % many}" for i in range(1000)])
+        made = room(columns=columns, given=rows, entity="group")
+        about = made.subject()
+        folds = pd.Series(about.folds).groupby(about.test["group"].to_numpy()).nunique()
+        assert bool(folds.max() == 1) is whole
+        assert "beats a constant answer" not in bad(made.prove())
 
 
 def test_the_proof_is_the_same_each_time(room: Callable[..., Any]) -> None:
