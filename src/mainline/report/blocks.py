@@ -91,11 +91,15 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over the same names; beside a table that says the same, because it shows no names."""
+    """Lines over the same names; `caption` says which is which, because a line has no name.
+
+    Only Markdown draws it: the tables of a page have pictures of their own.
+    """
 
     title: str
     names: tuple[str, ...]
     lines: tuple[tuple[float, ...], ...]
+    caption: str = ""
 
 
 Block = Paragraph | Alert | Bullets | Table | Pictures | Chart

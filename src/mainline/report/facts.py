@@ -55,10 +55,11 @@ def read(root: Path) -> Facts:
     verdicts = gate.read_all(root)
     asked = acceptance.ask()
     comparison = _json(root, "reports/comparison.json", "compare", "The comparison", absent)
-    measured = _measured(root, verdicts["evaluate"], absent)
+    code = inputs.code_digest(root) if options else ""
+    measured = _measured(root, verdicts, code, absent)
     return Facts(
         model=options.model.name if options else root.name,
-        code=inputs.code_digest(root) if options else "",
+        code=code,
         commit=head(root),
         verdicts=verdicts,
         gate=gate.judge(root, verdicts, options, asked),
@@ -84,12 +85,12 @@ def _settings(root: Path, absent: dict[str, str]) -> Settings | None:
 
 
 def _measured(
-    root: Path, evaluated: StepVerdict | str, absent: dict[str, str]
+    root: Path, verdicts: dict[str, StepVerdict | str], code: str, absent: dict[str, str]
 ) -> dict[str, Document | None]:
-    """What `evaluate` left beside its verdict; nothing where that run did not come to its end."""
+    """What `evaluate` left beside its verdict; nothing where that is not of this code and data."""
     said = {"metrics": "What was measured", "behaviour": "How the model behaves"}
-    if isinstance(evaluated, str) or any(c.unit == "exit status" for c in evaluated.checks):
-        why = "evaluate did not come to its end, and what lies there is of an earlier run"
+    if not _of_now(verdicts["evaluate"], verdicts["validate"], code):
+        why = "evaluate did not run to its end here, and what lies there is of an earlier run"
         there = {k: w for k, w in said.items() if (root / "reports" / f"{k}.json").exists()}
         absent.update(dict.fromkeys(there.values(), why))
         said = {k: w for k, w in said.items() if k not in there}
@@ -97,6 +98,15 @@ def _measured(
             _json(root, f"reports/{key}.json", "evaluate", what, absent)
         return {}
     return {k: _json(root, f"reports/{k}.json", "evaluate", w, absent) for k, w in said.items()}
+
+
+def _of_now(evaluated: StepVerdict | str, validated: StepVerdict | str, code: str) -> bool:
+    """Whether `evaluate` ran to its end, on this code and on the data that were validated."""
+    if isinstance(evaluated, str) or any(c.unit == "exit status" for c in evaluated.checks):
+        return False
+    data = validated.inputs.get("data") if isinstance(validated, StepVerdict) else None
+    seen = evaluated.inputs
+    return seen.get("code") == code and (not data or seen.get("data") in (data, None))
 
 
 def _json(root: Path, name: str, step: str, what: str, absent: dict[str, str]) -> Document | None:

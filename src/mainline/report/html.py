@@ -118,7 +118,7 @@ def block(found: Block) -> str:
         rows = ([line(c) for c in row] for row in found.rows)
         return table(found.head, rows, found.numbers)
     if isinstance(found, Chart):
-        return ""  # the table beside it has pictures of its own
+        return ""
     shown = (figure(image) for p in found.paths if (image := picture(p, words(p))))
     return f'<div class="plots">{"".join(shown)}</div>'
 

@@ -105,7 +105,8 @@ def block(found: Block) -> str:
     if isinstance(found, Table):
         return _table(found)
     if isinstance(found, Chart):
-        return chart.render(found)
+        drawn = chart.render(found)
+        return "\n\n".join(filter(None, [drawn, drawn and markdown(found.caption)]))
     assert isinstance(found, Pictures)
     return ""
 

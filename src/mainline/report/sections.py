@@ -175,7 +175,7 @@ def _chart(facts: Facts, listed: list[dict[str, Any]]) -> list[Block]:
     flat = ", and what may be lost" if len(drawn) == 4 else ""
     said = f"From above: upper bound, difference and lower bound of {metric}{flat}."
     title = f"{metric}: candidate less base, + is better"
-    return [Chart(title, names, drawn), Paragraph((said,))]
+    return [Chart(title, names, drawn, said)]
 
 
 def _slices_alone(measured: dict[str, dict[str, Any]], facts: Facts) -> Section | None:

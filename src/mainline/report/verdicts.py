@@ -55,13 +55,14 @@ def sentence(facts: Facts) -> Line:
     bad = [c for c in facts.gate.checks if c.verdict is verdict]
     # Once a step failed, those after it have nothing to say that is not its consequence.
     reason = bad[0].reason.rstrip(".")
-    steps = [c for c in facts.gate.checks if c.name != "accepted"]
-    others = len([c for c in steps if c.verdict is not Verdict.PASS]) - 1
+    steps = [c for c in facts.gate.checks if c.name in facts.verdicts]
+    others = len([c for c in steps if c.verdict is not Verdict.PASS and c is not bad[0]])
     failed = next((c for c in facts.gate.checks if c.verdict is Verdict.FAIL), None)
     if verdict is Verdict.ERROR and failed is not None:
-        left = f"{len(bad)} of {len(facts.gate.checks)} gates could not be measured"
+        lost = len([c for c in steps if c.verdict is Verdict.ERROR])
+        left = f"{lost} of {len(steps)} gates could not be measured"
         return (Strong(OPENING[Verdict.FAIL]), f": {failed.reason.rstrip('.')}, and {left}.")
-    more = f", and {others} more" if others else ""
+    more = f", and {others} more {'gates' if others > 1 else 'gate'} did not pass" if others else ""
     label = f". {accepted.reason}" if accepted is not None else ""
     return (Strong(OPENING[verdict]), f": {reason}{more}{label}.")
 
@@ -136,7 +137,7 @@ def _own(facts: Facts, gate: Check) -> Line:
     found = facts.of(gate.name)
     if gate.verdict is Verdict.PASS and found is not None and found.verdict is Verdict.PASS:
         return ("all passed",)
-    cause = _blocked_by(facts, gate.name)
+    cause = _blocked_by(facts, gate.name) if gate.name in facts.verdicts else None
     if found is None and cause:
         return (f"not run, because {cause} did not pass",)
     return commands(gate.reason.removeprefix(f"{gate.name}: "))

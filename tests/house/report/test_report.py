@@ -390,7 +390,7 @@ def test_numbers_of_an_evaluation_that_did_not_end_are_left_out(root: Path) -> N
     text, page, _ = made(root)
     assert "### How the model behaves" not in text
     assert "data:image/png" not in page
-    assert "**What was measured** is not here: evaluate did not come to its end" in text
+    assert "**What was measured** is not here: evaluate did not run to its end here" in text
 
 
 def test_policy_origin_data_and_cost_are_told(root: Path) -> None:
