@@ -133,6 +133,21 @@ def test_a_season_is_no_shift() -> None:
     assert gone > data.usual_shift(first, months)
 
 
+@pytest.mark.parametrize(
+    ("moved", "usual", "verdict"),
+    [(0.4, 0.6, PASS), (0.4, 0.3, INCONCLUSIVE), (0.4, None, INCONCLUSIVE), (0.1, None, PASS)],
+)
+def test_a_shift_is_held_against_the_limit_and_against_what_is_usual(
+    moved: float, usual: float | None, verdict: Verdict
+) -> None:
+    """The larger of the two; a limit of null decides nothing."""
+    some = data.target(pd.Series(["1", "0"] * 20, dtype=object))
+    found = data.Changed(9, 9, 0, 0, 0, 0, 0, {"removed": [], "changed": [], "relabelled": []},
+                         some, some, moved, usual)  # fmt: skip
+    assert data.judge(found, DataLimits(), OWN)[2].verdict is verdict
+    assert data.judge(found, DataLimits(label_shift=None), OWN)[2].verdict is PASS
+
+
 def test_a_class_that_is_gone_is_a_shift() -> None:
     """Of three classes one no longer comes."""
     before = pd.Series(["a", "b", "c"] * 200, dtype=object)

@@ -172,6 +172,9 @@ def test_groups_make_delong_as_wide_as_their_bootstrap(size: int) -> None:
     _, _, alone = delong(one.y, one.base_scores[:, 0], one.scores[:, 0])
     _, _, grouped = delong(again.y, again.base_scores[:, 0], again.scores[:, 0], groups)
     assert grouped == pytest.approx(alone, rel=0.02)
+    both = Pair("binary", again.y, again.base_scores, again.base_decisions, again.scores,
+                again.decisions, groups)  # fmt: skip
+    assert differences(both, ["roc_auc"])[0].se == pytest.approx(alone, rel=0.03)
 
 
 def test_the_size_of_a_chunk_changes_no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
