@@ -13,7 +13,7 @@ USELESS = ("evaluate: beats a constant answer", "evaluate: ranks better than cha
 ALL = (
     Drill("leaked-target", "a leaked target", ("validate: *: leakage",), data.leaked_target),
     Drill("future-feature", "a feature from the future",
-          ("validate: *: leakage", "validate: *: later"), data.future),
+          ("validate: *: leakage", "validate: *: later", "validate: *: one class"), data.future),
     Drill("declared-future", "a column that is known later as a feature", ("validate: validate",),
           data.declared_future),
     Drill("shuffled-labels", "shuffled labels", (*USELESS, "compare: relabelled"), data.shuffled),
