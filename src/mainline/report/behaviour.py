@@ -48,7 +48,7 @@ def _learning(found: dict[str, Any]) -> list[Row]:
         entry = inner(against, kind)
         if entry:
             gain = inner(entry, "gain")
-            what: Line = (Code(str(against.get("metric"))), f" above {spoken}")
+            what: Line = (Code(str(against.get("metric"))), f" better than of {spoken}, by")
             rows.append(_row(what, {**gain, "limit": entry.get("limit")}, gain.get("value")))
     if learnt := inner(found, "overfit"):
         what = (f"learning {count(learnt.get('rows'))} rows by heart, 1 is perfect",)

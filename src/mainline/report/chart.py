@@ -14,6 +14,11 @@ from mainline.report.escape import plain
 
 LONGEST, TITLE_LONGEST = 28, 100
 MOST = 12  # names; more of them cannot be read beside each other
+# Upper bound, difference, lower bound, what may be lost; seen on a light and on a dark ground.
+COLOURS = (
+    '%%{init: {"themeVariables": {"xyChart": {"plotColorPalette": '
+    '"#6ea0ff, #2563eb, #6ea0ff, #c2410c"}}}}%%'
+)
 # Everything else could begin a directive, an entity, a link or a Markdown string.
 UNSAFE = re.compile(r"[^\w .,=+:()/-]|_{2,}|://")
 NUMBER = r"-?\d+(?:\.\d+)?"
@@ -36,23 +41,24 @@ def render(found: Chart) -> str:
     every = [v for line in lines for v in line]
     if len(names) < 2 or not every or not all(map(math.isfinite, every)):
         return ""
-    room = (max(every) - min(every)) * 0.1 or 0.001
+    low, high = min(0.0, *every), max(0.0, *every)  # the eye looks for zero
+    room = (high - low) * 0.1 or 0.001
     listed = ", ".join(f'"{label(n)}"' for n in names)
     drawn = "".join(f"    line [{', '.join(f'{v:.5f}' for v in line)}]\n" for line in lines)
     return (
-        f'```mermaid\nxychart-beta\n    title "{label(found.title, TITLE_LONGEST)}"\n'
+        f'```mermaid\n{COLOURS}\nxychart-beta\n    title "{label(found.title, TITLE_LONGEST)}"\n'
         f"    x-axis [{listed}]\n"
-        f"    y-axis {min(every) - room:.5f} --> {max(every) + room:.5f}\n{drawn}```"
+        f"    y-axis {low - room:.5f} --> {high + room:.5f}\n{drawn}```"
     )
 
 
 def parse(lines: list[str]) -> Chart | None:
     """The chart whose fenced block holds `lines`; None where it is any other diagram."""
-    if len(lines) < 5 or lines[0] != "xychart-beta":
+    if len(lines) < 6 or lines[:2] != [COLOURS, "xychart-beta"]:
         return None
-    title, names = TITLE.fullmatch(lines[1]), NAMES.fullmatch(lines[2])
-    drawn = [LINE.fullmatch(line) for line in lines[4:]]
-    if not (title and names and AXIS.fullmatch(lines[3]) and all(drawn)):
+    title, names = TITLE.fullmatch(lines[2]), NAMES.fullmatch(lines[3])
+    drawn = [LINE.fullmatch(line) for line in lines[5:]]
+    if not (title and names and AXIS.fullmatch(lines[4]) and all(drawn)):
         return None
     values = tuple(tuple(float(v) for v in d[1].split(", ")) for d in drawn if d)
     return Chart(title[1], tuple(re.findall(r'"([^"]*)"', names[1])), values)

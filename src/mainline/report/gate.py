@@ -10,7 +10,7 @@ from mainline import inputs, settings
 from mainline.compare import policy
 from mainline.errors import MainlineError, NotMeasured
 from mainline.files import digest_tree
-from mainline.git import git
+from mainline.git import git, on_main
 from mainline.report import acceptance
 from mainline.report.acceptance import Asked
 from mainline.settings import Settings
@@ -89,10 +89,14 @@ def lift(found: StepVerdict, asked: Asked) -> StepVerdict:
 def _same_policy(
     root: Path, verdicts: dict[str, StepVerdict | str], options: Settings
 ) -> list[Check]:
-    """An ERROR where limits or tests were changed after the comparison looked at them."""
+    """An ERROR where limits or tests are not as the comparison said.
+
+    They were changed after it looked at them, or its verdict came from elsewhere (an artifact).
+    """
     compared = verdicts.get("compare")
     commit = _base_commit(root)
-    if not isinstance(compared, StepVerdict) or commit is None:
+    # On a branch the policy is that of main, so Git alone tells it.
+    if not isinstance(compared, StepVerdict) or (commit is None and on_main(root)):
         return []
     seen = [c for c in compared.checks if c.name == "policy"]
     try:

@@ -138,17 +138,20 @@ def slices(facts: Facts) -> Section | None:
     if not listed:
         return _slices_alone(measured, facts)
     ends = [abs(number(s.get(k)) or 0.0) for s in listed for k in ("low", "high")]
+    positive = any(number(s.get("positives")) is not None for s in listed)
     rows: list[tuple[Line, ...]] = [
-        ((str(s.get("slice")),), (count(s.get("n")),), (count(s.get("positives")),),
+        ((str(s.get("slice")),), (count(s.get("n")),),
+         *([(count(s.get("positives")),)] if positive else []),
          (show(s.get("base")),), (show(s.get("candidate")),),
          (show(s.get("gain"), signed=True),), interval(s, max(ends)), badge(s.get("verdict")))
         for s in listed
     ]  # fmt: skip
-    head = ("slice", "rows", "positive", "base", "candidate", "difference", "95% bounds", "verdict")
+    head = ("slice", "rows", *(["positive"] if positive else []), "base", "candidate",
+            "difference", "95% bounds", "verdict")  # fmt: skip
     metric = str((facts.comparison or {}).get("metric"))
     blocks: list[Block] = [
         Paragraph((Code(metric), " by slice:")),
-        *table(head, rows, {1, 2, 3, 4, 5}),
+        *table(head, rows, set(range(1, len(head) - 2))),
     ]
     blocks += _chart(facts, listed)
     small = [n for n in measured if n not in {s.get("slice") for s in listed}]
@@ -174,7 +177,7 @@ def _chart(facts: Facts, listed: list[dict[str, Any]]) -> list[Block]:
     drawn = tuple(tuple(v for v in line if v is not None) for line in lines)
     flat = ", and what may be lost" if len(drawn) == 4 else ""
     said = f"From above: upper bound, difference and lower bound of {metric}{flat}."
-    title = f"{metric}: candidate less base, + is better"
+    title = f"{metric}: difference from the base, + is better"
     return [Chart(title, names, drawn, said)]
 
 

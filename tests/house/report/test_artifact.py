@@ -124,6 +124,7 @@ KINDS = frozenset({
     "fence",
 })  # fmt: skip
 HTML = {"<code>", "</code>", "<strong>", "</strong>"}
+BEGIN = f"```mermaid\n{chart.COLOURS}\nxychart-beta\n"
 ATTACKS = [
     "@team hello", "a@b.example", "![x](https://x.invalid/y.png)", "<img src=z>", "[a]: http://x",
     "[a][b]\n\n[b]: http://evil.example", "see [a]\n\n[a]: <http://evil.example> 'x'",
@@ -133,9 +134,9 @@ ATTACKS = [
     "@\u200boctocat @\u2060octocat", "\u202egnp.exe\u2066", "#123 GH-1 owner/repo#4",
     "owner/repo@0123456789abcdef0123456789abcdef01234567 and deadbee",
     ":octocat: :+1:", "```mermaid\ngraph TD\nclick A href \"http://evil.example\"\n```",
-    "```mermaid\nxychart-beta\n    title \"%%{init: {}}%%\"\n    x-axis [\"a\", \"b\"]\n"
+    f"{BEGIN}    title \"%%{{init: {{}}}}%%\"\n    x-axis [\"a\", \"b\"]\n"
     "    y-axis 0 --> 1\n    line [0, 1]\n```",
-    "```mermaid\nxychart-beta\n    title \"x\"\n    x-axis [\"a\", \"<img src=x>\"]\n"
+    f"{BEGIN}    title \"x\"\n    x-axis [\"a\", \"<img src=x>\"]\n"
     "    y-axis 0 --> 1\n    line [0, 1]\n```",
     "~~~mermaid\ngraph TD\n~~~", "````mermaid\ngraph TD", "```math\nx\n```", "```geojson\n{}\n```",
     "```suggestion\nx\n```", "$$x$$ $`x`$", "- [ ] task\n- [x] done", "Title\n=====", "Title\n---",
