@@ -1,4 +1,4 @@
-"""Multiclass and regression on real tables, from the first release to pull requests of each kind."""
+"""Regression and multiclass on real tables: a first release, and pull requests of each kind."""
 
 from __future__ import annotations
 
