@@ -132,3 +132,19 @@ def test_a_fork_has_its_banner_and_its_number_is_found(
     github.push(pull.number, os.urandom(20).hex())
     assert "nothing was posted" in post_it(pull, "## late").note
     assert reports(github, pull) == [body]
+
+
+def test_a_changed_workflow_is_named_above_the_report(
+    poster: tuple[forge.Forge, Post], request: pytest.FixtureRequest
+) -> None:
+    """GitHub's list of changed files, not the report, says that the judge itself was changed."""
+    github, post_it = poster
+    name, sha = branch(request), os.urandom(20).hex()
+    pull = town.Pull(github.open(name, sha), name, sha)
+    patch = "@@ -1 +1 @@\n-        run: ./mainline gate\n+        run: ./mainline gate || true"
+    train = ".github/workflows/train.yml"
+    github.files[pull.number] = [{"filename": train, "status": "modified", "patch": patch}]
+    post_it(pull, "## PASS")
+    (body,) = reports(github, pull)
+    assert body.startswith("> [!CAUTION]")
+    assert train in body.partition("## ")[0]

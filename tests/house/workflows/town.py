@@ -15,6 +15,8 @@ import small
 import yaml
 
 HERE = Path(__file__).resolve().parent
+# No limit on time: a busy machine is no slow model.
+UNTIMED = ("    directional:\n", "    latency_ms: null\n    directional:\n")
 GITHUB = HERE.parents[2] / ".github"
 
 
@@ -43,6 +45,7 @@ def settle(hub: Any, sample: Path, remember: Path, edits: Mapping[str, tuple[str
     shutil.copytree(GITHUB, hub.work / ".github")
     shutil.copy2(HERE / "remember.py", hub.work / "mainline")
     (hub.work / "mainline").chmod(0o755)
+    small.edit(hub.work, "params.yaml", *UNTIMED)
     for name, (old, new) in edits.items():
         small.edit(hub.work, name, old, new)
     hub.git("branch", "--move", "main")
