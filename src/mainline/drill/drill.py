@@ -94,7 +94,7 @@ def _line(o: Outcome) -> str:
     shown = f"{o.by} ({o.verdict})" if o.by else o.verdict
     if not o.result.good or o.result is Result.NOT_APPLICABLE:
         shown = f"{shown}  {o.reason}".strip()
-    return f"{o.name:<20}{o.result.value:<16}{shown}"
+    return f"{o.name:<20}{o.result.value:<24}{shown}"
 
 
 def plain(outcomes: list[Outcome]) -> str:
