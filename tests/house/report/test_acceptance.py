@@ -112,6 +112,13 @@ def only_elsewhere(hub: fakehub.Hub) -> None:
     hub.label(7, LABEL, "rev", AFTER)
 
 
+def told_twice(hub: fakehub.Hub) -> None:
+    """The pull request still shows a label that its events say was taken off."""
+    hub.label(7, LABEL, "rev", AFTER)
+    hub.unlabel(7, LABEL, "rev", LATER)
+    hub.pull(7)["labels"] = [{"name": LABEL}]
+
+
 def refused(path: str, status: int = 403) -> Callable[[fakehub.Hub], None]:
     """GitHub does not answer to one path."""
 
@@ -133,6 +140,7 @@ def refused(path: str, status: int = 403) -> Callable[[fakehub.Hub], None]:
         (then_a_new_commit, "older than the run"),
         (then_set_back, "older than the run"),
         (only_elsewhere, "no run of train.yml"),
+        (told_twice, "does not tell who put"),
         (refused("pulls/7"), "answered 403 to GET pulls/7"),
         (refused("issues/7/events"), "answered 403"),
         (refused("collaborators", 500), "answered 500"),
