@@ -121,7 +121,7 @@ def judge(drill: Drill, told: dict[str, Any], before: Iterable[Found] = ()) -> O
     if named:
         return _outcome(base, Result.BLOCKED, _worst(named))
     if new:
-        return _outcome(base, Result.BY_ANOTHER, _worst(new))
+        return _outcome(base, Result.BY_ANOTHER, new[0])  # later steps only follow
     return Outcome(**base, result=Result.NOT_BLOCKED,
                    reason="only what holds the base back too stopped it")  # fmt: skip
 

@@ -18,7 +18,8 @@ DRILLS = [pytest.param(d.name, marks=() if d.name in QUICK else pytest.mark.slow
 LACKING = {
     "sample": {"broken-slice"},
     "bike_hour.csv": {"declared-future", "inverted-class", "renamed-variable", "shared-rows"},
-    "penguins.csv": {"declared-future", "inverted-class", "renamed-variable"},
+    # Its islands are too large or have too few rows.
+    "penguins.csv": {"declared-future", "inverted-class", "renamed-variable", "broken-slice"},
 }
 ELSEWHERE = ("leaked-target", "future-feature", "shuffled-labels", "poisoned-labels", "half-gone",
              "inverted-labels", "constant-model", "worse-model", "broken-slice", "schema-change",
