@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import conftest
 import forge
 import pytest
+import runner
 import town as towns
 from copies import copy_tree
 
@@ -29,10 +29,10 @@ MARK = "mainline:card-fraud"
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[towns.Town]:
     """This repository on the emulated GitHub; nothing is trained in it."""
     folder = tmp_path_factory.mktemp("hostile")
-    hub = conftest.Hub(folder / "hub", {"MAINLINE_VENV": sys.prefix})
+    hub = runner.Hub(folder / "hub", {"MAINLINE_VENV": sys.prefix})
     hub.work.mkdir(parents=True)
     copy_tree(hub.work)
-    conftest.publish(hub)
+    runner.publish(hub)
     with forge.serving(folder) as github:
         yield towns.Town(hub, github)
 

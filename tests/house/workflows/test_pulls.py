@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import conftest
 import forge
 import pytest
+import runner
 import small
 import town as towns
 
@@ -32,7 +32,7 @@ def made(
 ) -> Iterator[dict[str, Any]]:
     """The town after a first push, its release, a better model's pull request and its release."""
     folder = tmp_path_factory.mktemp("town")
-    hub = conftest.Hub(folder / "hub")
+    hub = runner.Hub(folder / "hub")
     towns.settle(hub, sample_repository, folder / "remember", {PARAMS: (RATE, WORSE)})
     with forge.serving(folder) as github:
         town = towns.Town(hub, github)
