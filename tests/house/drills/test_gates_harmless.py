@@ -14,7 +14,7 @@ import small
 from copies import copy_tree
 
 from mainline import settings
-from mainline.compare import compare
+from mainline.compare import judge
 from mainline.compare.difference import Pair
 from mainline.data import schema, validate
 from mainline.drill import edits, harmless, model_faults, rows
@@ -96,7 +96,7 @@ def verdict(base: Trained, candidate: Trained, root: Path) -> Verdict:
     pair = Pair("binary", base.found.y, base.found.scores, base.found.decisions,
                 candidate.found.scores, candidate.found.decisions, entity)  # fmt: skip
     gate = settings.load(root).gate
-    checks = compare.judge(pair, [gate.metric, *gate.guardrails], gate, {"metrics": []})
+    checks = judge.judge(pair, [gate.metric, *gate.guardrails], gate, {"metrics": []})
     return worst(c.verdict for c in checks)
 
 
