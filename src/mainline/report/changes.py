@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mainline.compare.meaning import Change, column_changes, differing, parsed, yaml_changes
 from mainline.git import git
 
 LOCKED = re.compile(r"^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
 # Told by tables of their own, or written by a tool.
 ELSEWHERE = ("params.yaml", "schema.yaml", "data.dvc", "dvc.lock", "requirements*.txt",
              "demo-store", "reports")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Change:
-    """One thing that is not as it was; None on the side where it is not there."""
-
-    name: str
-    base: str | None
-    candidate: str | None
 
 
 @dataclass(frozen=True)
@@ -74,77 +64,14 @@ def _files(root: Path, base: str) -> tuple[tuple[str, str, str], ...]:
     return tuple(found)
 
 
-def yaml_changes(old: str, new: str) -> tuple[Change, ...]:
-    """Keys, dotted, whose values differ between two YAML texts; of lists each item has a number."""
-    return _compare(_flat(_parse(old)), _flat(_parse(new)))
-
-
-def column_changes(old: str, new: str) -> tuple[Change, ...]:
-    """What differs between two texts of schema.yaml; a column that came or went is one line."""
-    before, after = _parse(old), _parse(new)
-    base, candidate = _columns(before), _columns(after)
-    changed: list[Change] = list(_compare(_head(before), _head(after)))
-    for name in dict.fromkeys([*base, *candidate]):
-        if name in base and name in candidate:
-            changed += _compare(_flat(base[name], name), _flat(candidate[name], name))
-        else:
-            sides = (_facts(columns.get(name)) for columns in (base, candidate))
-            changed.append(Change(f"column {name}", *sides))
-    return tuple(changed)
-
-
 def lock_changes(old: str, new: str) -> tuple[Change, ...]:
     """Packages whose locked version differs between two texts of a requirements file."""
-    return _compare(dict(LOCKED.findall(old)), dict(LOCKED.findall(new)))
+    return differing(dict(LOCKED.findall(old)), dict(LOCKED.findall(new)))
 
 
 def data_changes(old: str, new: str) -> tuple[Change, ...]:
     """What DVC's pointer says of the data: its digest, files and bytes, where they differ."""
-    return _compare(_pointer(_parse(old)), _pointer(_parse(new)))
-
-
-def _compare(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Change, ...]:
-    names = dict.fromkeys([*old, *new])
-    return tuple(Change(n, old.get(n), new.get(n)) for n in names if old.get(n) != new.get(n))
-
-
-def _parse(text: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text) or {}
-    except yaml.YAMLError:
-        return {"(the file)": "cannot be read as YAML"}
-
-
-def _flat(node: Any, before: str = "") -> dict[str, str]:
-    if isinstance(node, dict) and node:
-        items = [(str(k), v) for k, v in node.items()]
-    elif isinstance(node, list) and any(isinstance(v, dict | list) for v in node):
-        items = [(str(number), v) for number, v in enumerate(node)]
-    else:
-        return {before: _say(node)} if before else {}
-    out: dict[str, str] = {}
-    for key, value in items:
-        out.update(_flat(value, f"{before}.{key}" if before else key))
-    return out
-
-
-def _head(document: Any) -> dict[str, str]:
-    rest = (
-        {k: v for k, v in document.items() if k != "columns"} if isinstance(document, dict) else {}
-    )
-    return _flat(rest)
-
-
-def _columns(document: Any) -> dict[str, dict[str, Any]]:
-    listed = document.get("columns") if isinstance(document, dict) else None
-    columns = [c for c in listed if isinstance(c, dict)] if isinstance(listed, list) else []
-    return {str(c.get("name")): {k: v for k, v in c.items() if k != "name"} for c in columns}
-
-
-def _facts(column: dict[str, Any] | None) -> str | None:
-    return None if column is None else _say(column)[1:-1].replace('"', "")
+    return differing(_pointer(parsed(old)), _pointer(parsed(new)))
 
 
 def _pointer(document: Any) -> dict[str, str]:
@@ -157,7 +84,3 @@ def _pointer(document: Any) -> dict[str, str]:
         for key, said in known.items()
         if key in outs[0]
     }
-
-
-def _say(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

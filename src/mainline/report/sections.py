@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from mainline.compare.meaning import Change
 from mainline.report.blocks import (
     Alert,
     Block,
@@ -18,7 +19,6 @@ from mainline.report.blocks import (
     Section,
     Strong,
 )
-from mainline.report.changes import Change
 from mainline.report.facts import Facts
 from mainline.report.numbers import (
     MINUS,
