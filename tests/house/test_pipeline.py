@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from small import edit, run
 
 from mainline.pipeline import failed_status
 from mainline.verdict import Check, StepVerdict, Verdict
@@ -33,3 +34,18 @@ def test_an_error_keeps_the_status_of_its_cause(tmp_path: Path) -> None:
 def test_without_a_verdict_nothing_is_known(tmp_path: Path) -> None:
     """Then it is 1, as for any bug."""
     assert failed_status(tmp_path) == 1
+
+
+def test_the_age_of_the_data_is_judged_each_day_anew(repository: Path) -> None:
+    """What passed yesterday and is cached by DVC is too old the next day, where a limit is set."""
+    edit(
+        repository,
+        "params.yaml",
+        "  allow_skipped: []",
+        "  allow_skipped: []\n  data: {max_age: 30D}",
+    )
+    last = "2024-07-15"
+    assert run(repository, "pipeline", env={"MAINLINE_AS_OF": last}).status == 0
+    ran = run(repository, "pipeline", env={"MAINLINE_AS_OF": "2024-09-30"})
+    assert ran.status == 10, ran.out + ran.err
+    assert "freshness" in (repository / "reports" / "verdicts" / "validate.json").read_text("utf-8")
