@@ -156,7 +156,8 @@ class Place:
         try:
             _, err = child.communicate()
         finally:
-            self.children.discard(child)
+            if child.poll() is not None:  # else Control-C came, and `stop` has to end it
+                self.children.discard(child)
         if child.returncode == 0 and out.is_file():
             return dict(json.loads(out.read_text("utf-8")))
         lines = [line for line in err.strip().splitlines() if line.strip()]
