@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mainline import throwaway
 from mainline.compare.base import lend_cache
 from mainline.data.split import bucket, split_keys
 from mainline.data.store import dvc, pull
@@ -51,13 +52,8 @@ class Place:
     def found(self) -> str:
         """Make the clone with its data; returns a sentence where rows were left out."""
         base = self.folder / AS_IT_IS
-        base.mkdir(parents=True)
+        throwaway.found(self.source, base, "drill")
         (self.folder / "tmp").mkdir()
-        index = {"GIT_INDEX_FILE": str(self.folder / "index")}
-        git(self.source, "read-tree", "HEAD", env=index)
-        git(self.source, "checkout-index", "--all", f"--prefix={base}{os.sep}", env=index)
-        git(base, "init", "--quiet", "--initial-branch=main")
-        self._configure(base)
         lend_cache(self.source, base)
         pull(base)
         # From here on nothing is written to the cache of the checkout.
@@ -65,12 +61,6 @@ class Place:
         left_out = self._subsample(base)
         dvc(base, "add", "--quiet", "data")
         return left_out
-
-    def _configure(self, clone: Path) -> None:
-        for key, value in (("user.name", "mainline drill"), ("user.email", "drill@localhost"),
-                           ("commit.gpgsign", "false"), ("core.hooksPath", os.devnull),
-                           ("core.autocrlf", "false"), ("gc.auto", "0")):  # fmt: skip
-            git(clone, "config", key, value)
 
     def _own_cache(self, clone: Path) -> None:
         text = '[cache]\n    dir = "{}"\n    type = copy\n'.format(self.folder / "cache")
@@ -134,7 +124,7 @@ class Place:
         """
         base = self.folder / name
         git(self.folder, "clone", "--quiet", str(base), str(target))
-        self._configure(target)
+        throwaway.configure(target, "drill")
         self._own_cache(target)
         for part in ("data", "models", "reports", "build"):
             if (base / part).is_dir():
@@ -189,20 +179,7 @@ class Place:
 
 @contextmanager
 def opened(source: Path) -> Iterator[Place]:
-    """A place that is cleaned up whatever happens; SIGTERM counts as Control-C."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
+    """A place that is cleaned up whatever happens."""
     place = Place(source, Path(tempfile.mkdtemp(prefix="mainline-drill-")))
-    try:
+    with throwaway.cleaned(place.folder, place.stop):
         yield place
-    finally:
-        # A second Control-C must not stop the cleaning up.
-        heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        place.stop()
-        shutil.rmtree(place.folder, ignore_errors=True)
-        signal.signal(signal.SIGTERM, before)
-        signal.signal(signal.SIGINT, heard)

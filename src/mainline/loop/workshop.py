@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mainline import console
+from mainline import console, throwaway
 from mainline.errors import MainlineError
 from mainline.git import git
 
@@ -70,10 +68,7 @@ class Story:
 
 
 class Workshop:
-    """A throw-away repository made of what is committed in `source`, with a bare remote.
-
-    The commits of `source` are not taken along: it may be shallow, detached or full of tags.
-    """
+    """A throw-away repository made of what is committed in `source`, with a bare remote."""
 
     def __init__(self, source: Path, folder: Path) -> None:
         self.source, self.folder = source, folder
@@ -86,27 +81,16 @@ class Workshop:
     def found(self) -> None:
         """Make the repository and its remote from HEAD of `source`."""
         git(self.folder, "init", "--quiet", "--bare", "--initial-branch=main", str(self.remote))
-        self.work.mkdir()
-        index = {"GIT_INDEX_FILE": str(self.folder / "index")}
-        git(self.source, "read-tree", "HEAD", env=index)
-        git(self.source, "checkout-index", "--all", f"--prefix={self.work}{os.sep}", env=index)
-        git(self.work, "init", "--quiet", "--initial-branch=main")
-        self._configure(self.work)
+        throwaway.found(self.source, self.work, "loop")
         git(self.work, "remote", "add", "origin", str(self.remote))
         self.commit(self.work, f"Start from {git(self.source, 'rev-parse', 'HEAD')[:12]}")
         git(self.work, "push", "--quiet", "--set-upstream", "origin", "main")
-
-    def _configure(self, clone: Path) -> None:
-        for key, value in (("user.name", "mainline loop"), ("user.email", "loop@localhost"),
-                           ("commit.gpgsign", "false"), ("tag.gpgsign", "false"),
-                           ("core.hooksPath", os.devnull)):  # fmt: skip
-            git(clone, "config", key, value)
 
     def clone(self, name: str, branch: str) -> Path:
         """Another clone of the remote, as a CI job has one, with the first one's DVC cache."""
         path = self.folder / name
         git(self.folder, "clone", "--quiet", "--branch", branch, str(self.remote), str(path))
-        self._configure(path)
+        throwaway.configure(path, "loop")
         with (path / ".dvc" / "config.local").open("a", encoding="utf-8") as config:
             config.write(f"[cache]\n    dir = {self.work / '.dvc' / 'cache'}\n")
         return path
@@ -224,21 +208,7 @@ def _says(text: str) -> str:
 
 @contextmanager
 def opened(source: Path, keep: bool) -> Iterator[Workshop]:
-    """A workshop that is cleaned up whatever happens; SIGTERM counts as Control-C."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
+    """A workshop that is cleaned up whatever happens."""
     shop = Workshop(source, Path(tempfile.mkdtemp(prefix="mainline-loop-")))
-    try:
+    with throwaway.cleaned(shop.folder, shop.stop, keep):
         yield shop
-    finally:
-        # A second Control-C must not stop the cleaning up.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        shop.stop()
-        if not keep:
-            shutil.rmtree(shop.folder, ignore_errors=True)
-        signal.signal(signal.SIGTERM, before)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
