@@ -106,3 +106,14 @@ def test_a_zip_without_schema_is_damaged() -> None:
         archive.writestr("a", "b")
     with pytest.raises(DataError, match="damaged"):
         skops_file.load(out.getvalue())
+
+
+def test_scikit_learns_estimators_are_known_one_by_one() -> None:
+    """All that skops itself trusts, without its list: and nothing that is no estimator."""
+    from sklearn.utils import all_estimators
+
+    named = [f"{kind.__module__}.{kind.__qualname__}" for _, kind in all_estimators()]
+    assert [name for name in named if not skops_file._is_estimator(name)] == []
+    others = ("os.system", "builtins.eval", "sklearn.utils.validation.check_array",
+              "sklearn.linear_model._base.LinearModel", "sklearn.nothing.Such", "sklearn")  # fmt: skip
+    assert [name for name in others if skops_file._is_estimator(name)] == []
