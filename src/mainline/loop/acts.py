@@ -143,7 +143,7 @@ def propose_broken(shop: Workshop) -> tuple[dict[str, Any], Job]:
 
 
 def broken_release(shop: Workshop, act: dict[str, Any], job: Job) -> None:
-    """A change that no offline gate can see; the canary does, and main is reverted."""
+    """A change that no offline gate can see; the canary does, and its revert is merged."""
     judge(shop, act, job, 0)
     merge(shop, job)
     release(shop, act, 10)
@@ -152,6 +152,10 @@ def broken_release(shop: Workshop, act: dict[str, Any], job: Job) -> None:
     train(shop, act, revert)
     judge(shop, act, revert, 0)
     merge(shop, revert)
+
+
+def release_revert(shop: Workshop, act: dict[str, Any]) -> None:
+    """What `release.yml` does after the revert: main has the model of production again."""
     for words in (("pipeline",), ("compare",), ("gate",), ("register", "--push")):
         shop.mainline(act["id"], *words)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -61,6 +62,7 @@ def tell(shop: Workshop, seed: int, fast: bool) -> None:
         acts.own_data(shop, seed)
     months = [7, 8, 9, 10] if fast else list(acts.MONTHS)
     good = acts.opening(shop, partial(acts.feed, shop, months, seed))
+    others: list[Callable[[], Any]] = []
     if fast or not acts.can_roll_out():
         acts.release(shop, good)
         production = shop.clone("production", "main")
@@ -72,7 +74,11 @@ def tell(shop: Workshop, seed: int, fast: bool) -> None:
         # The months go on while somebody breaks a release: the schedule has a runner of its own.
         shop.together(partial(watch, shop, production),
                       partial(acts.broken_release, shop, act, job))  # fmt: skip
-    retrain(shop, production, fast)
+        others.append(partial(acts.release_revert, shop, act))
+    act = retraining(shop)
+    # Main is merged into by one at a time; what is proposed to it meanwhile is proved beside that.
+    job, *_ = shop.together(partial(propose_retrained, shop, act, production), *others)
+    release_retrained(shop, act, job, production, fast)
 
 
 def watch(shop: Workshop, production: Path) -> None:
@@ -98,25 +104,37 @@ def watch(shop: Workshop, production: Path) -> None:
     act["expected"] = "alert in September, lost quality in October"
 
 
-def retrain(shop: Workshop, production: Path, fast: bool) -> None:
-    """The pull request that production asked for, its release, and recall recovered."""
-    act = shop.act("retrain", "The retraining",
-                   "The monitor asked for a new model. Rows and labels that have matured go on one "
-                   "branch; the candidate is judged on new rows and on old ones.")  # fmt: skip
-    name = act["id"]
-    day = acts.first_after(10)
+def retraining(shop: Workshop) -> dict[str, Any]:
+    """The act of the pull request that production asked for."""
+    return shop.act("retrain", "The retraining",
+                    "The monitor asked for a new model. Rows and labels that have matured go on "
+                    "one branch; the candidate is judged on new rows and on old ones.")  # fmt: skip
+
+
+def propose_retrained(shop: Workshop, act: dict[str, Any], production: Path) -> acts.Job:
+    """The branch with the new data, trained and judged."""
     git(production, "pull", "--quiet", "--ff-only", "origin", "main")
-    shop.mainline(name, "retrain", "--as-of", day, cwd=production, where="production")
+    shop.mainline(act["id"], "retrain", "--as-of", acts.first_after(10),
+                  cwd=production, where="production")  # fmt: skip
     branch = f"retrain/{_model(shop)}"
     job = acts.Job(5, branch, _retrain_text(shop, production), shop.clone("pr-5", branch))
+    shop.story.retrain.update({"branch": branch, "month": 10})
     acts.train(shop, act, job)
     acts.judge(shop, act, job, 0)
+    return job
+
+
+def release_retrained(
+    shop: Workshop, act: dict[str, Any], job: acts.Job, production: Path, fast: bool
+) -> None:  # fmt: skip
+    """Its release, and recall recovered."""
+    name = act["id"]
     acts.merge(shop, job)
     shop.mainline(name, "data", "pull")
     # `production` still has the model from before: what would have been without retraining.
     old = () if fast else (partial(_old_model, shop, name, production),)
     version, *_ = shop.together(partial(acts.release, shop, act), *old)
-    shop.story.retrain.update({"branch": branch, "month": 10, "version": version})
+    shop.story.retrain["version"] = version
     act["outcome"] = "PASS"
     if fast:
         return
