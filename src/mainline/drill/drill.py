@@ -82,7 +82,7 @@ def _described(drill: Drill) -> dict[str, Any]:
 
 def _listed(drills: list[Drill]) -> str:
     return "\n".join(
-        f"{d.name:<20}{d.title:<58}{' or '.join(d.expect) or 'must pass'}" for d in drills
+        f"{d.name:<20}{d.title:<66}{' or '.join(d.expect) or 'must pass'}" for d in drills
     )
 
 
