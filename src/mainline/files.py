@@ -14,6 +14,17 @@ from typing import Any
 from mainline.errors import DataError
 
 
+def remove(path: Path) -> None:
+    """Remove a file that may be gone already; DataError when the folder is not writable."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{path.name} cannot be written anew ({error.strerror or error})",
+            f"Make the folder {path.parent.name}/ one that you may write to",
+        ) from error
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path`; rename it over `path` when the block succeeds.

@@ -44,7 +44,8 @@ class Collector:
     def pytest_collectreport(self, report: Any) -> None:
         """A file that cannot be imported is an ERROR."""
         if report.failed:
-            self.bad[report.nodeid or "collection"] = (Verdict.ERROR, _last_line(report))
+            name = report.nodeid or "collection"
+            self.bad[name] = (Verdict.ERROR, f"{name} cannot be imported: {_last_line(report)}")
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """A test that fails is a FAIL; one whose surroundings fail is an ERROR."""
@@ -63,8 +64,8 @@ def run(root: Path, folder: str, source: Path | None = None, kind: str = "") -> 
     The tests stand under `source` (default: `root`), which is another folder where they are those
     of the base; `kind` goes before the name of each check. One PASS check counts what passed;
     every failed test is a check of its own (FAIL), and one that could not run an ERROR, as is a run
-    that somebody ended early. No folder,
-    no test, or skipped ones only: INCONCLUSIVE, because nothing was tested.
+    that somebody ended early. No folder, no test, or skipped ones only: INCONCLUSIVE, because
+    nothing was tested.
     """
     import pytest
 
@@ -85,7 +86,8 @@ def run(root: Path, folder: str, source: Path | None = None, kind: str = "") -> 
         for test, (verdict, why) in found.bad.items()
     ]
     unfinished = sorted(set(found.said) - found.ended - set(found.bad))
-    if unfinished:
+    # Where a file cannot be imported none begins, which its own check says.
+    if unfinished and found.ended:
         reason = f"{len(unfinished)} tests of {folder} did not run to their end: one stopped them"
         checks.append(Check(f"{name}: unfinished", Verdict.ERROR, reason, value=len(unfinished),
                             limit=0, unit="tests", scope=folder))  # fmt: skip
@@ -96,8 +98,10 @@ def run(root: Path, folder: str, source: Path | None = None, kind: str = "") -> 
                             unit="tests", scope=folder))  # fmt: skip
     elif not checks:
         verdict = Verdict.INCONCLUSIVE if status in (0, NOTHING) else Verdict.ERROR
-        skipped = "all were skipped" if found.skipped else f"pytest ended with {status}"
-        checks.append(Check(name, verdict, f"No test of {folder} ran: {skipped}", scope=folder))
+        why = {True: "all were skipped", False: f"pytest ended with {status}"}[bool(found.skipped)]
+        if status == NOTHING and not found.skipped:
+            why = "there is none in it"
+        checks.append(Check(name, verdict, f"No test of {folder} ran: {why}", scope=folder))
     return checks
 
 

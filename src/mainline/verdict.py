@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mainline.errors import MainlineError, NotMeasured
-from mainline.files import write_json
+from mainline.files import remove, write_json
 
 SCHEMA = "verdict/1"
 
@@ -127,8 +127,9 @@ def recorded(root: Path, step: str) -> Iterator[None]:
     """Write an ERROR verdict of `step` when the block raises a MainlineError, then let it through.
 
     A step that could not run leaves a file that says why, never the file of an earlier run.
+    Raises DataError where that file cannot be removed.
     """
-    (root / "reports" / "verdicts" / f"{step}.json").unlink(missing_ok=True)
+    remove(root / "reports" / "verdicts" / f"{step}.json")
     try:
         yield
     except MainlineError as error:

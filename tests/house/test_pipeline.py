@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
+from copies import ROOT
 from small import edit, run
 
+from mainline import inputs
 from mainline.pipeline import failed_status
 from mainline.verdict import Check, StepVerdict, Verdict
 
@@ -34,6 +37,13 @@ def test_an_error_keeps_the_status_of_its_cause(tmp_path: Path) -> None:
 def test_without_a_verdict_nothing_is_known(tmp_path: Path) -> None:
     """Then it is 1, as for any bug."""
     assert failed_status(tmp_path) == 1
+
+
+def test_what_judges_is_judged_with_again_when_it_changes() -> None:
+    """Both test folders are in the policy digest of two verdicts: DVC has to make both anew."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
+    for name in ("validate", "evaluate"):
+        assert set(inputs.POLICY) <= set(stages[name]["deps"]), name
 
 
 def test_the_age_of_the_data_is_judged_each_day_anew(repository: Path) -> None:

@@ -101,3 +101,11 @@ def test_a_bug_leaves_no_old_pass_either(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), recorded(tmp_path, "train"):
         raise ZeroDivisionError
     assert not path.exists()
+
+
+def test_a_report_folder_that_is_none_is_said_in_one_sentence(tmp_path: Path) -> None:
+    """A file in the place of reports/ is no bug of the house."""
+    (tmp_path / "reports").write_text("a file", "utf-8")
+    said = r"train\.json cannot be written anew"
+    with pytest.raises(DataError, match=said), recorded(tmp_path, "train"):
+        pass

@@ -20,7 +20,7 @@ from mainline.data import schema, table
 from mainline.data.split import split_digest, split_keys
 from mainline.errors import NotMeasured
 from mainline.evaluate import evaluate, predictions
-from mainline.files import digest_bytes, digest_tree, replacing, write_json
+from mainline.files import digest_bytes, digest_tree, remove, replacing, write_json
 from mainline.git import head, require_history
 from mainline.settings import Gate, Settings
 from mainline.train.bundle import read_meta
@@ -60,7 +60,7 @@ def run(root: Path, asked: str = "auto") -> StepVerdict:
     Besides the metrics: the policy, the data and the lock that came with the change. Raises
     NotMeasured when either side cannot be scored, RemoteError in a shallow clone.
     """
-    (root / "reports" / "comparison.json").unlink(missing_ok=True)
+    remove(root / "reports" / "comparison.json")
     with recorded(root, "compare"), tempfile.TemporaryDirectory() as folder:
         require_history(root)
         options, rules = settings.load(root), schema.load(root)

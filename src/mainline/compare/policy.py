@@ -129,6 +129,10 @@ def _text(root: Path, name: str) -> str:
 
 def judge(root: Path, policy: Policy, own: Settings) -> tuple[Check, list[Change]]:
     """PASS where the policy is that of main, or its changes are merged; else INCONCLUSIVE."""
+    if policy.commit is None and _lacks_main(root):
+        reason = ("No main was found here, so nobody knows what this would change: run "
+                  "`git fetch origin main`, or call the branch that is released main")  # fmt: skip
+        return Check("policy", Verdict.INCONCLUSIVE, reason), []
     if policy.commit is None:
         reason = "There is no base yet, so the policy is the candidate's"
         return Check("policy", Verdict.PASS, reason), []
@@ -148,6 +152,12 @@ def judge(root: Path, policy: Policy, own: Settings) -> tuple[Check, list[Change
         found = loose
     reason = f"Changed, so a person decides: {told(found)}. The limits of {used} were used"
     return Check("policy", Verdict.INCONCLUSIVE, reason, value=len(found), limit=0), found
+
+
+def _lacks_main(root: Path) -> bool:
+    """Whether there is a history, and no main in it."""
+    count = git(root, "rev-list", "--count", "--max-count=2", "HEAD", check=False)
+    return count == "2" and not (resolve(root, "origin/main") or resolve(root, "main"))
 
 
 def base_of(root: Path, commit: str) -> Settings | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from functools import cached_property
 from pathlib import Path
@@ -152,4 +153,21 @@ def check_agreement(settings: Settings, schema: Schema) -> None:
             raise SettingsError(
                 f"params.yaml: evaluate.slices names {name!r}, which is no category of schema.yaml",
                 "Name category, bool or integer columns",
+            )
+    _check_behaviour(settings, schema)
+
+
+def _check_behaviour(settings: Settings, schema: Schema) -> None:
+    """Columns that `gate.model` names are there, before anything is trained for them."""
+    limits = settings.gate.model
+    named = [("directional", d.column) for d in limits.directional]
+    named += [("invariant", i.column) for i in limits.invariant]
+    named += [("fairness", f.by) for f in limits.fairness]
+    for section, name in named:
+        if name not in schema.by_name:
+            near = difflib.get_close_matches(name, schema.by_name, n=1)
+            raise SettingsError(
+                f"params.yaml: gate.model.{section} names {name!r}, which is no column of "
+                "schema.yaml",
+                f"Did you mean {near[0]!r}?" if near else "Name a column of schema.yaml",
             )

@@ -240,3 +240,15 @@ def test_a_column_that_comes_or_goes_is_one_line() -> None:
     assert change.name == "column hour"
     assert change.candidate is None
     assert "integer" in str(change.base)
+
+
+def test_a_history_without_main_asks_a_person(tmp_path: Path) -> None:
+    """What is not compared with anything is no first release because main was not fetched."""
+    git(tmp_path, "init", "--quiet", "--initial-branch=work")
+    own = settings.load(ROOT)
+    commit(tmp_path, "One")
+    assert policy.judge(tmp_path, policy.Policy(None), own)[0].verdict is Verdict.PASS
+    commit(tmp_path, "Two")
+    found, _ = policy.judge(tmp_path, policy.Policy(None), own)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "git fetch origin main" in found.reason

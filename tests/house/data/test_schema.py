@@ -61,3 +61,18 @@ def test_a_split_needs_its_column() -> None:
         with pytest.raises(SettingsError, match="needs a column"):
             check_agreement(tables.settings(split=kind), rules)
     check_agreement(tables.settings(split="row"), rules)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"directional": [{"column": "sise", "score": "up"}]},
+        {"invariant": [{"column": "sise"}]},
+        {"fairness": [{"by": "sise", "rate": "recall"}]},
+    ],
+)
+def test_a_rule_on_a_column_that_is_not_there_is_refused_at_once(limits: dict) -> None:
+    """Before anything is trained, with the name that was probably meant."""
+    gate = {"metric": "roc_auc", "delta": 0.01, "model": limits}
+    with pytest.raises(SettingsError, match=r"sise.*Did you mean 'size'"):
+        check_agreement(tables.settings(gate=gate), tables.schema())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from copies import ROOT
@@ -26,6 +27,24 @@ POLICY = {"step": "compare", "name": "policy", "verdict": "INCONCLUSIVE", "reaso
 def test_every_limit_is_told(limit: str) -> None:
     """By its whole name in params.yaml."""
     assert f"`{limit}`" in PAGE
+
+
+DEFAULTS = {
+    f"gate.{section}.{name}": field.default
+    for section, limits in (("data", DataLimits), ("model", ModelLimits))
+    for name, field in limits.model_fields.items()
+    if not isinstance(field.default, tuple) and name not in ("leakage",)
+}
+
+
+@pytest.mark.parametrize("limit", DEFAULTS)
+def test_each_default_is_the_one_that_is_told(limit: str) -> None:
+    """`gate.data.removed`: 0.1 on the page is 0.1 in the code; None is null."""
+    said = re.search(rf"`{re.escape(limit)}`: ([\w.]+)", PAGE)
+    default = DEFAULTS[limit]
+    assert said, limit
+    assert said[1].rstrip(".") == ("null" if default is None else f"{default:g}"
+                                   if isinstance(default, float) else str(default))  # fmt: skip
 
 
 def test_the_table_has_every_drill() -> None:
