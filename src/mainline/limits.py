@@ -24,7 +24,8 @@ class DataLimits(Section):
     shared: share of test rows whose entity stands in another part too. shared_rows: share of test
     rows that are equal to one of another part, where rows carry enough to tell them apart.
     personal: columns whose values may look like personal data.
-    removed, relabelled: share of main's rows that may be gone or replaced, or be labelled anew.
+    removed, relabelled: share of main's rows that may be gone or replaced, or be labelled anew:
+    of all rows, of main's test rows and of each class among these, where three or more are.
     label_shift: how far the target of the rows that came may surely be from that of main's rows:
     2 |asin sqrt p - asin sqrt q| of a class's share, or standard deviations of a number. Where
     main's own months moved further, as far as they did.

@@ -2,7 +2,8 @@
 
 The rows are compared by their ids with those of main where the branch left it. A loss of rows,
 other labels and a shift of the target are INCONCLUSIVE beyond the limits in `gate.data`: a person
-may want them, and nobody should get them unseen.
+may want them, and nobody should get them unseen. Losses and other labels are measured among all
+rows and among main's test rows, there by class too: few of all rows can be most of a test.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from mainline.compare import past
 from mainline.compare.policy import Policy
 from mainline.data import table
 from mainline.data.schema import Schema
+from mainline.data.split import assign
 from mainline.errors import MainlineError
 from mainline.git import dirty
 from mainline.limits import DataLimits
@@ -29,6 +31,8 @@ TOLD = 5
 MONTH = "30D"
 LEAST_ROWS = 30
 MOST_CLASSES = 20
+# One or two labels of a small class are corrected now and then.
+LEAST_TESTED = 3
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,22 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Tested:
+    """What became of main's test rows: of those of the class `name`, or of all (None)."""
+
+    name: str | None
+    rows: int
+    removed: int
+    changed: int
+    relabelled: int
+
+
+@dataclass(frozen=True)
 class Changed:
-    """Rows by what became of them; each with the ids of a few."""
+    """Rows by what became of them; each with the ids of a few.
+
+    `test` has all test rows of main first and then each class; nothing where main has none.
+    """
 
     base_rows: int
     rows: int
@@ -58,6 +76,7 @@ class Changed:
     came: Target | None = None
     shift: float | None = None
     usual: float | None = None
+    test: tuple[Tested, ...] = ()
 
 
 def check(
@@ -76,7 +95,7 @@ def check(
     try:
         with past.data_at(root, commit) as folder:
             old = past.typed(folder, rules)
-        found = changed(old, past.typed(root, rules), own, rules)
+        found = changed(old, past.typed(root, rules), own, rules, policy.settings)
     except MainlineError as error:
         reason = (f"The data changed, and the rows before cannot be had, so what was lost is not "
                   f"known: {error}")  # fmt: skip
@@ -95,10 +114,14 @@ def _merged(check: Check) -> Check:
     return replace(check, verdict=Verdict.PASS, reason=f"Merged already: {check.reason}")
 
 
-def changed(old: pd.DataFrame, new: pd.DataFrame, own: Settings, rules: Schema) -> Changed:
+def changed(
+    old: pd.DataFrame, new: pd.DataFrame, own: Settings, rules: Schema,
+    main: Settings | None = None,
+) -> Changed:  # fmt: skip
     """What became of the rows of `old`, and what came; both are indexed by row id. Pure.
 
-    A label that was not known before and is now is none that changed.
+    A label that was not known before and is now is none that changed. The settings of `main`
+    (else `own`) say which rows of `old` are test rows.
     """
     added, removed = new.index.difference(old.index), old.index.difference(new.index)
     both = old.index.intersection(new.index)
@@ -115,8 +138,30 @@ def changed(old: pd.DataFrame, new: pd.DataFrame, own: Settings, rules: Schema) 
     lists = {"added": added, "removed": removed, "changed": other, "relabelled": relabelled}
     told = {k: [str(i) for i in sorted(v[:1000])[:TOLD]] for k, v in lists.items()}
     found = Changed(len(old), len(new), len(added), len(removed), len(other), len(relabelled),
-                    len(labelled), told)  # fmt: skip
+                    len(labelled), told,
+                    test=tested(old, (removed, other, relabelled), main or own, rules))  # fmt: skip
     return _with_targets(found, old, new, added.union(labelled), own, rules)
+
+
+def tested(
+    old: pd.DataFrame, lists: tuple[pd.Index, pd.Index, pd.Index], main: Settings, rules: Schema
+) -> tuple[Tested, ...]:
+    """How many of main's test rows are in each of `lists` (removed, changed, relabelled).
+
+    Of all, and by the class that they had on main. Nothing where `old` cannot be split. Pure.
+    """
+    try:
+        rows = old[table.usable(old, main, rules)]
+        target = rows.loc[assign(rows, main, rules) == "test", rules.target]
+    except (MainlineError, KeyError):
+        return ()
+    hits = [target.index.isin(ids) for ids in lists]
+    groups: list[tuple[str | None, np.ndarray]] = [(None, np.ones(len(target), dtype=bool))]
+    if main.model.task != "regression":
+        names = class_names(target)
+        groups += [(str(n), (names == n).to_numpy()) for n in sorted(names.unique())]
+    return tuple(Tested(name, int(inside.sum()), *(int((h & inside).sum()) for h in hits))
+                 for name, inside in groups)  # fmt: skip
 
 
 def _with_targets(
@@ -204,19 +249,37 @@ def judge(found: Changed, limits: DataLimits, own: Settings) -> list[Check]:
             if n]  # fmt: skip
     reason = (f"Of {found.base_rows:,} rows {' and '.join(gone) or 'none was lost or changed'}, "
               f"{found.added:,} came")  # fmt: skip
-    checks = [_limited("rows lost", lost, limits.removed, reason, found.base_rows)]
+    parts = {t: t.removed + t.changed for t in found.test}
+    what = "are gone or changed" if found.changed else "are gone"
+    worst = _worst(lost, reason, found.base_rows, parts, what)
+    checks = [_limited("rows lost", *worst, limit=limits.removed)]
     share = found.relabelled / max(found.base_rows, 1)
     such = _such(found.names["relabelled"])
     reason = (f"{found.relabelled:,} of {found.base_rows:,} rows have another label{such}, "
               f"{found.labelled:,} got their first")  # fmt: skip
-    checks.append(_limited("relabelled", share, limits.relabelled, reason, found.base_rows))
+    parts = {t: t.relabelled for t in found.test}
+    worst = _worst(share, reason, found.base_rows, parts, "have another label")
+    checks.append(_limited("relabelled", *worst, limit=limits.relabelled))
     if found.shift is not None and found.came is not None and found.before is not None:
         limit = limits.label_shift
         if limit is not None and found.usual is not None:
             limit = max(limit, found.usual)
         reason = f"The target of {found.came.n:,} new rows: {_moved(found.before, found.came)}"
-        checks.append(_limited("label shift", found.shift, limit, reason, found.came.n))
+        checks.append(_limited("label shift", found.shift, reason, found.came.n, limit=limit))
     return checks
+
+
+def _worst(
+    share: float, reason: str, n: int, parts: dict[Tested, int], what: str
+) -> tuple[float, str, int]:
+    """The share of all `n` rows, or the largest of a group of test rows where that is larger."""
+    shares = {t: count / t.rows for t, count in parts.items() if count >= LEAST_TESTED}
+    worst = max(shares, key=lambda t: shares[t], default=None)
+    if worst is None or shares[worst] <= share:
+        return share, reason, n
+    such = "" if worst.name is None else f" of class {worst.name!r}"
+    reason += f"; {parts[worst]:,} of {worst.rows:,} test rows{such} of main {what}"
+    return shares[worst], reason, worst.rows
 
 
 def _such(names: list[str]) -> str:
@@ -236,7 +299,7 @@ def _moved(before: Target, after: Target) -> str:
     return f"{name!r} {was:.1%} -> {now:.1%} ({low:.1%} to {high:.1%})"
 
 
-def _limited(name: str, value: float, limit: float | None, reason: str, n: int) -> Check:
+def _limited(name: str, value: float, reason: str, n: int, *, limit: float | None) -> Check:
     verdict = Verdict.PASS
     if limit is not None and value > limit:
         verdict = Verdict.INCONCLUSIVE
@@ -249,8 +312,11 @@ def document(found: Changed) -> dict[str, Any]:
 
     `label` holds, of the rows before and of those that came, n and for each class (or `mean`)
     value, low and high; `shift` is how far they surely are apart, `usual` what months did before.
+    `test` counts main's test rows and what became of them; null where they are not known.
     """
     plain = asdict(found)
+    whole = next(iter(plain.pop("test")), None)
+    plain["test"] = whole and {k: n for k, n in whole.items() if k != "name"}
     label = {"shift": plain.pop("shift"), "usual": plain.pop("usual")}
     for side in ("before", "came"):
         spread = plain.pop(side)

@@ -231,6 +231,9 @@ def moved(found: dict[str, Any]) -> list[Block]:
               if number(found.get(k)) or (k in ("base_rows", "rows") and k in found)]  # fmt: skip
     if not counts:
         return []
+    part = inner(found, "test")
+    counts += [f"{count(part[k])} {MOVED[k]} in the test part"
+               for k in ("removed", "changed", "relabelled") if number(part.get(k))]  # fmt: skip
     out: list[Block] = [Paragraph((f"Rows since the base: {', '.join(counts)}.",))]
     sides = [inner(inner(found, "label"), side) for side in ("before", "came")]
     values = [inner(side, "values") for side in sides]

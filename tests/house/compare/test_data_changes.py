@@ -16,7 +16,7 @@ from small import git
 from mainline import settings
 from mainline.compare import cache, data, past
 from mainline.compare.policy import Policy
-from mainline.data import schema, table
+from mainline.data import schema, split, table
 from mainline.errors import RemoteError
 from mainline.limits import DataLimits
 from mainline.verdict import Verdict
@@ -185,6 +185,98 @@ def test_the_retraining_of_the_sample_passes_and_its_faults_do_not(seed: int) ->
     bad = new.assign(is_fraud=np.where(flip, 1 - new["is_fraud"], new["is_fraud"]))
     checks = data.judge(data.changed(old, bad, own, rules), own.gate.data, own)
     assert {c.name for c in checks if c.verdict is INCONCLUSIVE} >= {"relabelled"}
+
+
+# ---- the test part -----------------------------------------------------------------------------
+
+
+def held(frame: pd.DataFrame, label: float | None = None) -> pd.Index:
+    """The ids of the test rows whose labels matured, of one class where `label` says which."""
+    frame = frame[table.usable(frame, OWN, RULES)]
+    inside = split.assign(frame, OWN, RULES) == "test"
+    return frame.index[inside & (True if label is None else frame["y"] == label)]
+
+
+def flipped(ids: pd.Index) -> pd.DataFrame:
+    """OLD with the other label in these rows."""
+    return OLD.assign(y=OLD["y"].where(~OLD.index.isin(ids), 1 - OLD["y"]))
+
+
+def test_rows_of_one_class_gone_from_the_test_part_alone() -> None:
+    """A quarter of its positives is 2% of all rows, yet a person decides and reads where."""
+    ids = held(OLD, 1.0)
+    gone = ids[: len(ids) // 4]
+    found = data.changed(OLD, OLD.drop(gone), OWN, RULES)
+    lost = data.judge(found, DataLimits(), OWN)[0]
+    assert len(gone) / len(OLD) < DataLimits().removed / 2
+    assert (lost.verdict, lost.n) == (INCONCLUSIVE, len(ids))
+    assert f"{len(gone)} of {len(ids)} test rows of class '1' of main are gone" in lost.reason
+    assert data.document(found)["test"] == {
+        "rows": len(held(OLD)), "removed": len(gone), "changed": 0, "relabelled": 0,
+    }  # fmt: skip
+
+
+def test_values_replaced_in_the_test_part_alone_are_lost_there() -> None:
+    """Rows that were made easy are no more those of main than rows that are gone."""
+    other = OLD.assign(size=OLD["size"] + OLD.index.isin(held(OLD, 1.0)[:40]))
+    assert verdicts(OLD, other)["rows lost"] is INCONCLUSIVE
+
+
+def test_labels_flipped_both_ways_in_the_test_part_alone() -> None:
+    """As many each way, so that the shares stay: few of all rows, many of the test."""
+    ids = held(OLD, 0.0)[:15].append(held(OLD, 1.0)[:15])
+    found = data.changed(OLD, flipped(ids), OWN, RULES)
+    check = data.judge(found, DataLimits(), OWN)[1]
+    assert found.relabelled / len(OLD) < DataLimits().relabelled
+    assert check.verdict is INCONCLUSIVE
+    assert "test rows of class '1' of main have another label" in check.reason
+    assert data.document(found)["test"]["relabelled"] == 30
+
+
+def test_two_corrected_labels_ask_nobody_and_a_third_does() -> None:
+    """Two of a class of ten are a fifth of it; so are two rows that go."""
+    rare = held(OLD, 1.0)[:10]
+    old = OLD.drop(held(OLD, 1.0)[10:])
+    for count, verdict in ((2, PASS), (3, INCONCLUSIVE)):
+        other = old.assign(y=old["y"].where(~old.index.isin(rare[:count]), 0.0))
+        assert verdicts(old, other)["relabelled"] is verdict
+    assert verdicts(old, old.drop(rare[:2]))["rows lost"] is PASS
+
+
+def test_the_same_outside_of_the_test_part_passes() -> None:
+    """What nobody is measured on is held against the share of all rows."""
+    rest = OLD.index.difference(held(OLD), sort=False)
+    assert verdicts(OLD, OLD.drop(rest[:100]))["rows lost"] is PASS
+    assert verdicts(OLD, flipped(rest[:30]))["relabelled"] is PASS
+
+
+def test_the_split_is_that_of_main() -> None:
+    """A branch with a salt of its own cannot say which rows were the test."""
+    ids, salted = held(OLD, 1.0)[:30], tables.settings(salt="other")
+    found = data.changed(OLD, OLD.drop(ids), salted, RULES, OWN)
+    assert data.document(found)["test"]["removed"] == 30
+
+
+@pytest.mark.parametrize(("count", "verdict"), [(3, PASS), (60, INCONCLUSIVE)])
+def test_the_test_part_of_a_regression_counts_as_a_whole(count: int, verdict: Verdict) -> None:
+    """A number has no classes; a few of its test rows may go or be corrected, 15% may not."""
+    model = {"name": "toy", "task": "regression", "target": "y"}
+    own = tables.settings(model=model, evaluate={"metrics": ["mae"]},
+                          gate={"metric": "mae", "delta": 0.01})  # fmt: skip
+    old = OLD.assign(y=OLD["size"] * 3)
+    ids = held(old)[:count]
+    other = old.assign(y=old["y"] + old.index.isin(ids[: count // 2]))
+    for place, new in enumerate((old.drop(ids), other)):
+        found = data.changed(old, new, own, RULES)
+        assert len(found.test) == 1
+        assert data.judge(found, DataLimits(), own)[place].verdict is verdict
+
+
+def test_rows_that_cannot_be_split_are_no_test_rows() -> None:
+    """Two rows leave a part empty; the shares of all rows still count."""
+    found = data.changed(OLD[:2], OLD[:1], OWN, RULES)
+    assert data.document(found)["test"] is None
+    assert data.judge(found, DataLimits(), OWN)[0].verdict is INCONCLUSIVE
 
 
 # ---- where the rows come from ------------------------------------------------------------------
