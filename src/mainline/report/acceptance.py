@@ -1,8 +1,9 @@
 """Whether a person has accepted what is INCONCLUSIVE: the label `accept-inconclusive`, read live.
 
-It counts only on the pull request of this run, put on by a person who may write, after the run for
-this very commit began. Nothing is believed but GitHub's own answer of now; whatever goes wrong is
-"not accepted", with the reason. Without a token (a laptop, another forge) nothing is accepted.
+It counts only on the pull request of this run, put on by a person who may write, after the
+first run for this very commit began. Nothing is believed but GitHub's own answer of now; whatever
+goes wrong is "not accepted", with the reason. Without a token (a laptop, another forge) nothing is
+accepted.
 
 A job that reads it gives its step `GITHUB_TOKEN` and these permissions, and no others:
 `pull-requests: read` (the pull request and its labels), `issues: read` (who put a label on, when)

@@ -8,7 +8,7 @@ from mainline.verdict import Check, Verdict
 
 ACCEPT = (
     "A person decides: read what is above, then either change the pull request or put the label "
-    "`accept-inconclusive` on it after its last run began"
+    "`accept-inconclusive` on it after the first run for this very commit began"
 )
 AGAIN = {
     "validate": "`./mainline validate`",

@@ -45,12 +45,14 @@ def run(root: Path, base: str = "auto") -> dict[str, Any]:
 def rows(verdicts: dict[str, StepVerdict | str], done: StepVerdict) -> list[dict[str, Any]]:
     """A row for each step and one for the gate: step, verdict, passed, checks, why.
 
-    A step's verdict is the gate's of it, so that what is missing or stale is an ERROR.
+    A step's verdict is the gate's of it, so that what is missing or stale is no PASS.
     """
     made = []
     for step, found in verdicts.items():
         of_gate = next(c for c in done.checks if c.name == step)
-        checks = found.checks if isinstance(found, StepVerdict) else ()
+        checks: Sequence[Any] = ()
+        if isinstance(found, StepVerdict) and of_gate.value != gate.NOT_RUN:
+            checks = found.checks
         made.append(_row(step, of_gate.verdict, checks, of_gate.reason.removeprefix(f"{step}: ")))
     own = [c for c in done.checks if c.name not in verdicts]
     worst = max(own, key=lambda c: ORDER.index(c.verdict), default=None)

@@ -54,7 +54,10 @@ def read(root: Path) -> Facts:
     options = _settings(root, absent)
     verdicts = gate.read_all(root)
     asked = acceptance.ask()
-    comparison = _json(root, "reports/comparison.json", "compare", "The comparison", absent)
+    judged = gate.judge(root, verdicts, options, asked)
+    # What lies there of a step that did not come to run has the numbers of an earlier run.
+    verdicts |= {c.name: c.reason for c in judged.checks if c.name in gate.not_run(judged)}
+    comparison = _comparison(root, judged, absent)
     code = inputs.code_digest(root) if options else ""
     measured = _measured(root, verdicts, code, absent)
     return Facts(
@@ -62,7 +65,7 @@ def read(root: Path) -> Facts:
         code=code,
         commit=head(root),
         verdicts=verdicts,
-        gate=gate.judge(root, verdicts, options, asked),
+        gate=judged,
         acceptance=asked.acceptance,
         comparison=comparison,
         metrics=measured.get("metrics"),
@@ -82,6 +85,15 @@ def _settings(root: Path, absent: dict[str, str]) -> Settings | None:
     except MainlineError as error:
         absent["The settings"] = str(error)
         return None
+
+
+def _comparison(root: Path, judged: StepVerdict, absent: dict[str, str]) -> Document | None:
+    """What `compare` left; nothing where that is of an earlier run."""
+    name, what = "reports/comparison.json", "The comparison"
+    if "compare" in gate.not_run(judged) and (root / name).exists():
+        absent[what] = "compare did not run here, and what lies there is of an earlier run"
+        return None
+    return _json(root, name, "compare", what, absent)
 
 
 def _measured(

@@ -19,14 +19,19 @@ from mainline.verdict import Check, StepVerdict, Verdict, read_verdict
 REQUIRED = ("validate", "train", "evaluate", "compare")
 # Whose verdict hangs on the limits and the tests that stand here.
 BY_POLICY = ("validate", "evaluate")
+# Of what all verdicts must have one digest.
+ONE = ("data", "split", "model")
+# The value of a check on a step that did not come to run, because an earlier one failed.
+NOT_RUN = "not run"
 
 
 def run(root: Path) -> StepVerdict:
     """The worst of the required verdicts; writes `reports/verdicts/gate.json`.
 
     A verdict that is missing, unreadable, skipped without leave, or of other code, limits, tests,
-    data or model than its neighbours is an ERROR, never a PASS. What is INCONCLUSIVE passes where
-    a person has accepted it (`acceptance`), and nothing else does.
+    data or model than its neighbours is an ERROR, never a PASS; after a step that failed it is
+    what that step did not let run, and FAIL like it. What is INCONCLUSIVE passes where a person
+    has accepted it (`acceptance`), and nothing else does.
     """
     done = judge(root, read_all(root), settings.load(root), acceptance.ask())
     done.write(root)
@@ -53,8 +58,14 @@ def judge(
     limits = own_policy(root, options) if options else ""
     allowed = options.gate.allow_skipped if options else ()
     found = decide(verdicts, code, allowed, limits)
-    more = [*_of_this_run(root, found), *(_same_policy(root, verdicts, options) if options else ())]
+    ran = {s: v for s, v in verdicts.items() if s not in not_run(found)}
+    more = [*_of_this_run(root, found), *(_same_policy(root, ran, options) if options else ())]
     return lift(StepVerdict("gate", (*found.checks, *more), found.inputs), asked)
+
+
+def not_run(found: StepVerdict) -> list[str]:
+    """The steps that did not come to run by the gate's verdict, whatever file lies there."""
+    return [c.name for c in found.checks if c.name in REQUIRED and c.value == NOT_RUN]
 
 
 def own_policy(root: Path, options: Settings) -> str:
@@ -147,9 +158,8 @@ def decide(
 
     `code` and `limits` are the digests of what stands here; empty `limits` are not looked at.
     """
-    checks = [_one(step, found, code, allow_skipped, limits) for step, found in verdicts.items()]
-    read = [v for v in verdicts.values() if isinstance(v, StepVerdict)]
-    for key in ("data", "split", "model"):
+    checks, read = _each(verdicts, code, allow_skipped, limits)
+    for key in ONE:
         seen = {v.inputs.get(key) for v in read if v.inputs.get(key)}
         if len(seen) > 1:
             checks.append(Check(
@@ -160,6 +170,54 @@ def decide(
     given = {k: next((v.inputs.get(k) for v in reversed(read) if v.inputs.get(k)), None)
              for k in ("code", "data", "split", "model", "base", "policy")}  # fmt: skip
     return StepVerdict("gate", tuple(checks), given)
+
+
+def _each(
+    verdicts: dict[str, StepVerdict | str], code: str, allow_skipped: tuple[str, ...], limits: str
+) -> tuple[list[Check], list[StepVerdict]]:
+    """A check for each step, and the verdicts that are of what stands here.
+
+    Once a step failed, what is missing or of something else after it was left by an earlier run,
+    and so is all that was made from it.
+    """
+    checks: list[Check] = []
+    fresh: list[StepVerdict] = []
+    failed, lost = "", False
+    for step, found in verdicts.items():
+        check = _one(step, found, code, allow_skipped, limits)
+        if failed and (lost or _left(step, found, code, limits, fresh)):
+            lost = True
+            reason = f"{step}: not run, because {failed} failed"
+            check = Check(step, Verdict.FAIL, reason, value=NOT_RUN, scope=step)
+        elif isinstance(found, StepVerdict) and (
+            found.skipped is not None or not _stale(step, found, code, limits)
+        ):
+            fresh.append(found)
+        if check.verdict is Verdict.FAIL:
+            failed = failed or step
+        checks.append(check)
+    return checks, fresh
+
+
+def _left(
+    step: str, found: StepVerdict | str, code: str, limits: str, fresh: list[StepVerdict]
+) -> bool:
+    """Whether this is no verdict of the run whose verdicts are `fresh`."""
+    if isinstance(found, str):
+        return True
+    if found.step != step or found.skipped is not None:
+        return False
+    # It is no stage: what it could not do is an ERROR of its own, and of this run.
+    if step == "compare" and found.verdict is Verdict.ERROR:
+        return False
+    seen = [(v.inputs.get(k), found.inputs.get(k)) for v in fresh for k in ONE]
+    return _stale(step, found, code, limits) or any(a and b and a != b for a, b in seen)
+
+
+def _stale(step: str, found: StepVerdict, code: str, limits: str) -> bool:
+    """Whether `found` is of other code, settings, limits or tests than stand here."""
+    other = step in BY_POLICY and limits and found.inputs.get("policy") not in (limits, None)
+    return found.inputs.get("code") != code or bool(other)
 
 
 def _one(

@@ -39,6 +39,8 @@ MOVED = {"base_rows": "before", "rows": "now", "added": "came", "removed": "gone
          "changed": "with other values", "relabelled": "with another label",
          "labelled": "whose label came"}  # fmt: skip
 BOUNDS = ("high", "gain", "low")
+HOLM = ("A slice fails only where it surely lost more than it may, all slices being tested at once "
+        "(Holm's correction): a large difference of few rows may pass.")  # fmt: skip
 
 
 def overall(facts: Facts) -> list[dict[str, Any]]:
@@ -143,16 +145,19 @@ def slices(facts: Facts) -> Section | None:
         ((str(s.get("slice")),), (count(s.get("n")),),
          *([(count(s.get("positives")),)] if positive else []),
          (show(s.get("base")),), (show(s.get("candidate")),),
-         (show(s.get("gain"), signed=True),), interval(s, max(ends)), badge(s.get("verdict")))
+         (show(s.get("gain"), signed=True),), interval(s, max(ends)),
+         (limit(s.get("limit")),), badge(s.get("verdict")))
         for s in listed
     ]  # fmt: skip
     head = ("slice", "rows", *(["positive"] if positive else []), "base", "candidate",
-            "difference", "95% bounds", "verdict")  # fmt: skip
+            "difference", "95% bounds", "may lose", "verdict")  # fmt: skip
     metric = str((facts.comparison or {}).get("metric"))
     blocks: list[Block] = [
         Paragraph((Code(metric), " by slice:")),
-        *table(head, rows, set(range(1, len(head) - 2))),
+        *table(head, rows, {*range(1, len(head) - 3), len(head) - 2}),
     ]
+    if any(number(s.get("limit")) is not None for s in listed):
+        blocks.append(Paragraph((HOLM,)))
     blocks += _chart(facts, listed)
     small = [n for n in measured if n not in {s.get("slice") for s in listed}]
     if small:

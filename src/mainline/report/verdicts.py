@@ -22,6 +22,7 @@ from mainline.report.blocks import (
     Strong,
 )
 from mainline.report.facts import Facts
+from mainline.report.gate import NOT_RUN
 from mainline.report.numbers import NONE, inner, limit, number, show
 from mainline.report.pieces import table
 from mainline.report.sections import changes, compared, data, overall, plots, slices
@@ -51,20 +52,33 @@ def sentence(facts: Facts) -> Line:
     if verdict is Verdict.PASS and accepted is not None:
         return _lifted(facts, accepted)
     if verdict is Verdict.PASS:
-        return (Strong(OPENING[verdict]), f": {_why_pass(facts)}.")
+        return (Strong(OPENING[verdict]), *commands(f": {_why_pass(facts)}."))
+    if verdict is Verdict.ERROR and any(c.verdict is Verdict.FAIL for c in facts.gate.checks):
+        return (Strong(OPENING[Verdict.FAIL]), *commands(f": {_failed_too(facts)}."))
     bad = [c for c in facts.gate.checks if c.verdict is verdict]
     # Once a step failed, those after it have nothing to say that is not its consequence.
     reason = bad[0].reason.rstrip(".")
     steps = [c for c in facts.gate.checks if c.name in facts.verdicts]
-    others = len([c for c in steps if c.verdict is not Verdict.PASS and c is not bad[0]])
-    failed = next((c for c in facts.gate.checks if c.verdict is Verdict.FAIL), None)
-    if verdict is Verdict.ERROR and failed is not None:
-        lost = len([c for c in steps if c.verdict is Verdict.ERROR])
-        left = f"{lost} of {len(steps)} gates could not be measured"
-        return (Strong(OPENING[Verdict.FAIL]), f": {failed.reason.rstrip('.')}, and {left}.")
+    lost = [c for c in steps if c.value == NOT_RUN]
+    others = len([c for c in steps if c.verdict is not Verdict.PASS and c not in (bad[0], *lost)])
+    left = f", and {_of(lost, steps)} not run" if lost else ""
     more = f", and {others} more {'gates' if others > 1 else 'gate'} did not pass" if others else ""
     label = f". {accepted.reason}" if accepted is not None else ""
-    return (Strong(OPENING[verdict]), f": {reason}{more}{label}.")
+    return (Strong(OPENING[verdict]), *commands(f": {reason}{more}{left}{label}."))
+
+
+def _failed_too(facts: Facts) -> str:
+    """What failed, and what could not be measured besides."""
+    failed = next(c for c in facts.gate.checks if c.verdict is Verdict.FAIL)
+    errors = [c for c in facts.gate.checks if c.verdict is Verdict.ERROR]
+    steps = [c for c in facts.gate.checks if c.name in facts.verdicts]
+    lost = [c for c in steps if c in errors]
+    more = f", and {_of(lost, steps)} not measured" if lost else f"; {errors[0].reason.rstrip('.')}"
+    return failed.reason.rstrip(".") + more
+
+
+def _of(some: list[Check], steps: list[Check]) -> str:
+    return f"{len(some)} of {len(steps)} gates {'were' if len(some) > 1 else 'was'}"
 
 
 def _lifted(facts: Facts, accepted: Check) -> Line:
@@ -77,7 +91,7 @@ def _lifted(facts: Facts, accepted: Check) -> Line:
     more = f" (and {len(unsure) - 1} more)" if len(unsure) > 1 else ""
     what = unsure[0].rstrip(".") if unsure else "what is inconclusive"
     said = f": lifted by {who}{when}. Inconclusive was {what}{more}."
-    return (Strong(OPENING[Verdict.PASS]), said)
+    return (Strong(OPENING[Verdict.PASS]), *commands(said))
 
 
 def _why_pass(facts: Facts) -> str:
@@ -90,8 +104,10 @@ def _why_pass(facts: Facts) -> str:
     found = next((m for m in overall(facts) if m.get("name") == name), None)
     if found is not None:
         gain = number(found.get("gain")) or 0.0
-        may = f"worse, and {limit(document.get('delta'))} may be lost"
-        word = "better" if gain >= 0 else may
+        ends = [show(found.get(end), signed=True) for end in ("low", "high")]
+        sure = "" if NONE in ends else f" (95% bounds {ends[0]} to {ends[1]})"
+        may = f"worse{sure}, and {limit(document.get('delta'))} may be lost"
+        word = f"better{sure}" if gain >= 0 else may
         return (f"{name} is {show(found.get('candidate'))} against {show(found.get('base'))} of "
                 f"{base.get('label')}, {show(abs(gain))} {word}")  # fmt: skip
     if document and not base.get("commit"):
@@ -177,7 +193,7 @@ def _advised(facts: Facts, gate: Check) -> list[tuple[str, str]]:
     if gate.name not in facts.verdicts:
         return [(gate.name, next_step("gate", gate))]
     cause = _blocked_by(facts, gate.name)
-    if cause and gate.verdict is Verdict.ERROR:
+    if cause and (gate.verdict is Verdict.ERROR or gate.value == NOT_RUN):
         return [("", f"Mend {cause} first; `./mainline check` then runs everything")]
     bad = _bad(facts.of(gate.name))
     if not bad:

@@ -123,6 +123,7 @@ def test_a_pass_says_so_first(root: Path) -> None:
     assert text.startswith(
         "## 🟢 PASS: churn\n\n> [!TIP]\n> **This may be merged**: roc_auc is 0.8050"
     )
+    assert "0.0050 better (95% bounds \u22120.0050 to +0.0150)" in said
     headings = re.findall(r"^### (.*)$", text, re.MULTILINE)
     assert headings == ["What changed", "Slices", "Data", "Parameters, locks and code", "Gates",
                         "How the model behaves", "Cost", "What was not run, and why"]  # fmt: skip
@@ -136,6 +137,8 @@ def test_a_pass_says_so_first(root: Path) -> None:
         "`dddddddddddd`",
         "four times in five is 0.0150",
         "Too few rows to judge: region = south",
+        "\u22120.0090 to +0.0110 | 0.02 | 🟢 PASS |",
+        "a large difference of few rows may pass.",
         "| seconds of training | – | 4.8 | – |",
         "| peak memory in MB | – | 312 | – |",
     ):
@@ -180,7 +183,7 @@ def test_a_failed_validate_still_gives_a_report(root: Path) -> None:
     verdict(root, "validate", bad, bad, Check("schema", PASS, "7 of 8 columns", n=500))
     text, _, said = made(root)
     assert "**This may not be merged**: validate: 3 of 500 rows" in text
-    assert "3 of 4 gates could not be measured" in text
+    assert "and 3 of 4 gates were not run." in text
     assert "| 3 of 500 |" in text
     assert "2 of 3" in text
     assert "**train** has no verdict, because validate did not pass" in text
@@ -188,7 +191,53 @@ def test_a_failed_validate_still_gives_a_report(root: Path) -> None:
     assert "**validate** `age: at most 120`, `age: at most 120`. Mend these rows" in text
     assert "Mend validate first" in text
     assert "`./mainline compare` wrote no reports/comparison.json" in text
-    assert said.startswith("ERROR")
+    assert said.startswith("FAIL")
+
+
+def test_numbers_that_a_failed_run_left_are_not_told(root: Path) -> None:
+    """Rows trained, cost, comparison of the run before are of other data: none is shown."""
+    passed(root)
+    old = {"data": "sha256:old", "model": "sha256:m"}
+    verdict(root, "train", Check("trained", PASS, "12345 rows were trained on"), **old)
+    verdict(root, "evaluate", **old)
+    verdict(root, "compare", Check("policy", FAIL, "of other limits"), **old)
+    verdict(root, "validate", Check("age", FAIL, "too old"), data="sha256:new")
+    text, page, said = made(root)
+    assert said.startswith("FAIL  This may not be merged: validate: too old, and 3 of 4 gates were")
+    for old_one in ("12345", "seconds of training", "0.8050", "digests", "after the comparison"):
+        assert old_one not in text + page
+    assert "**The comparison** is not here: compare did not run here" in text
+    assert "| train | 🔴 FAIL | – | not run, because validate did not pass |" in text
+    assert "- **train**, **evaluate**, **compare**. Mend validate first" in text
+    options = settings.load(root)
+    verdicts = gate.read_all(root)
+    rows = check.rows(verdicts, gate.judge(root, verdicts, options, Asked()))
+    assert [r["verdict"] for r in rows] == ["FAIL"] * 5
+    assert [r["checks"] for r in rows[1:4]] == [0, 0, 0]
+
+
+def test_an_error_beside_a_failure_is_counted_right(root: Path) -> None:
+    """Steps that were not measured are counted; where all were, the gate's own reason is told."""
+    passed(root)
+    verdict(root, "evaluate", Check("a", FAIL, "it guesses"))
+    StepVerdict("compare", (Check("compare", ERROR, "the base is gone"),)).write(root)
+    assert "evaluate: it guesses, and 1 of 4 gates was not measured." in made(root)[2]
+    verdict(root, "compare")
+    git(root, "add", "-f", "reports/verdicts")
+    said = made(root)[2]
+    assert "of 4 gates" not in said
+    assert "evaluate: it guesses; reports/verdicts/compare.json is committed" in said
+
+
+@pytest.mark.parametrize("found", [FAIL, UNSURE, ERROR])
+def test_commands_in_the_first_sentence_are_code(root: Path, found: Verdict) -> None:
+    """What stands between backticks is code there too, and not a backtick to be read."""
+    passed(root)
+    verdict(root, "compare", Check("c", found, "of other rows: run `./mainline pipeline`"))
+    text, page, _ = made(root)
+    assert "run `./mainline pipeline`." in text.partition("###")[0]
+    assert "\\`" not in text.partition("###")[0]
+    assert "<code>./mainline pipeline</code>" in page
 
 
 def test_an_empty_repository_gives_a_report(root: Path) -> None:
