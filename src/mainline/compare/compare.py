@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from mainline.evaluate import evaluate, predictions
 from mainline.files import digest_bytes, digest_tree, remove, replacing, write_json
 from mainline.git import head, require_history
 from mainline.settings import Gate, Settings
-from mainline.train.bundle import read_meta
+from mainline.train import bundle
 from mainline.verdict import Check, StepVerdict, Verdict, read_verdict, recorded
 
 TOLD = 3
@@ -151,8 +152,15 @@ def _compare(work: Work) -> list[Check]:
     known = base.version.digest if base.version else None
     if known is not None and known == work.given["model"]:
         work.given["base"] = document["base"]["digest"] = known
-        reason = f"The model is {base.label}, byte for byte"
-        return [*_cost(work, {}), _unchanged(reason, len(work.candidate.frame))]
+        return [_unchanged(f"The model is {base.label}, byte for byte", len(work.candidate.frame))]
+    # A process scores the base; meanwhile this one loads the candidate, to ask both for one row.
+    with ThreadPoolExecutor(1) as pool:
+        own = pool.submit(bundle.load, work.root / "models", work.root)
+        return _scored(work, own)
+
+
+def _scored(work: Work, own: Future[bundle.Bundle]) -> list[Check]:
+    base, document = work.base, work.document
     try:
         result = bases.score(work.root, base, work.rows)
     except bases.Unreadable as error:
@@ -162,7 +170,7 @@ def _compare(work: Work) -> list[Check]:
     except NotMeasured as error:  # the other checks are told all the same
         return [Check("base", Verdict.ERROR, str(error), value=error.status, unit="exit status")]
     work.given["base"] = document["base"]["digest"] = result.digest
-    checks = [*_cost(work, result.cost), *_fit_together(work, result)]
+    checks = [*_cost(work, result.cost, own.result()), *_fit_together(work, result)]
     if any(c.name == "same classes" for c in checks):
         return [*checks, *_first(work)]
     checks.append(_same_rows(work.candidate, result.found))
@@ -209,14 +217,15 @@ def healthy_before(root: Path, model: str, digest: str | None) -> registry.Versi
     return None
 
 
-def _cost(work: Work, base: dict[str, float]) -> list[Check]:
+def _cost(work: Work, base: dict[str, float], model: bundle.Bundle | None = None) -> list[Check]:
+    model = model or bundle.load(work.root / "models", work.root)
     path = work.root / "build" / "cost.json"
     try:
         training = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         training = {}
     kept = training if isinstance(training, dict) else {}
-    checks, work.document["cost"] = judge.cost(work.root, work.gate, base, kept)
+    checks, work.document["cost"] = judge.cost(model, work.gate, base, kept)
     return checks
 
 
@@ -238,7 +247,7 @@ def _fit_together(work: Work, result: bases.BaseResult) -> list[Check]:
             f"{base.label} was trained again here and came out as {result.digest[7:19]}, "
             f"registered was {known[7:19]}: another platform, or a store that lost it",
         ))  # fmt: skip
-    own = read_meta(work.root / "models")
+    own = bundle.read_meta(work.root / "models")
     sides = [(m.get("task"), m.get("classes")) for m in (result.meta, own)]
     if sides[0] != sides[1] or result.found.scores.shape[1] != work.candidate.scores.shape[1]:
         said = [f"{task} of {', '.join(map(str, names))}" if names else str(task)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,13 +104,12 @@ def by_age(
 
 
 def cost(
-    root: Path, gate: Gate, base: Mapping[str, float], training: Mapping[str, Any]
+    model: bundle.Bundle, gate: Gate, base: Mapping[str, float], training: Mapping[str, Any]
 ) -> tuple[list[Check], dict[str, Any]]:
     """The time of one row against `gate.model.latency_ms`, and both sides' cost as far as known.
 
     Size and training are shown; a size limit is held by `evaluate`.
     """
-    model = bundle.load(root / "models", root)
     limit = gate.model.latency_ms
     spent = latency.measure(model)
     if limit is not None and spent > limit:  # a busy machine is not the model's fault

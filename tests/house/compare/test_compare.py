@@ -23,7 +23,7 @@ from mainline.errors import NotMeasured
 from mainline.evaluate import evaluate, predictions
 from mainline.files import digest_tree
 from mainline.git import head
-from mainline.train import train
+from mainline.train import bundle, train
 from mainline.verdict import Verdict, read_verdict
 
 Call = Callable[..., Ran]
@@ -303,7 +303,9 @@ def test_a_slow_row_is_a_failure_beside_the_bases_time(
     monkeypatch.setattr(judge.latency, "measure", lambda model: spent)
     monkeypatch.setattr(judge, "quickest", lambda model: spent)
     gate = settings.load(sample_repository).gate
-    (found,), told = judge.cost(sample_repository, gate, {"latency_ms": 4.2}, {"seconds": 1})
+    (found,), told = judge.cost(
+        loaded(sample_repository), gate, {"latency_ms": 4.2}, {"seconds": 1}
+    )
     assert (found.verdict.value, found.value, found.limit) == (verdict, spent, 100)
     assert "with the base 4.2 ms" in found.reason
     assert told["candidate"]["latency_ms"] == spent
@@ -317,7 +319,7 @@ def test_a_busy_machine_is_not_the_models_fault(
     """Beyond the limit the quickest of fifty times counts; a model that is slow is slow in all."""
     gate = settings.load(sample_repository).gate
     monkeypatch.setattr(judge.latency, "measure", lambda model: 500.0)
-    (found,), _ = judge.cost(sample_repository, gate, {}, {})
+    (found,), _ = judge.cost(loaded(sample_repository), gate, {}, {})
     assert found.verdict is Verdict.PASS
     monkeypatch.setattr(judge, "ASKED", 3)
     slow = SimpleNamespace(meta={"golden": [{"row": {}}]}, decide=lambda scores: None,
@@ -367,3 +369,8 @@ def test_a_base_that_cannot_be_scored_leaves_the_other_checks(
         assert "gate.delta" in found["policy"][1]
         assert document(branch)["data"]["same"] is True
         assert bool(document(branch)["metrics"]) == (verdict == "INCONCLUSIVE")
+
+
+def loaded(root: Path) -> bundle.Bundle:
+    """The trained model of a repository."""
+    return bundle.load(root / "models", root)
