@@ -161,7 +161,7 @@ def _check_column(series: pd.Series, name: str) -> Check | None:
 def texts(series: pd.Series) -> list[str]:
     """The different values of a column, as text; none where they are fractions, short or times."""
     if series.dtype.kind in "biuf":
-        if series.dtype.kind == "b" or not (series.abs().max() >= SHORT):
+        if series.dtype.kind == "b" or series.isna().all() or series.abs().max() < SHORT:
             return []
         numbers = series.dropna()
         if series.dtype.kind == "f" and not (numbers == np.floor(numbers)).all():
