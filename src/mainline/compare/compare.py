@@ -18,7 +18,7 @@ from mainline.compare import data, first, judge, policy, reproduce, slices, stri
 from mainline.compare.difference import Pair
 from mainline.compare.policy import Policy
 from mainline.data import schema, table
-from mainline.data.split import split_digest, split_keys
+from mainline.data.split import dependent, split_digest
 from mainline.errors import NotMeasured
 from mainline.evaluate import evaluate, predictions
 from mainline.files import digest_bytes, digest_tree, remove, replacing, write_json
@@ -148,7 +148,7 @@ def _compare(work: Work) -> list[Check]:
     """The candidate against its base; the last check says most."""
     base, document = work.base, work.document
     if base.commit is None:
-        return [*_cost(work, {}), *_first(work)]
+        return [*_cost(work, {}, bundle.load(work.root / "models", work.root)), *_first(work)]
     known = base.version.digest if base.version else None
     if known is not None and known == work.given["model"]:
         work.given["base"] = document["base"]["digest"] = known
@@ -166,7 +166,8 @@ def _scored(work: Work, own: Future[bundle.Bundle]) -> list[Check]:
     except bases.Unreadable as error:
         reason = (f"{error.cause} So the candidate is held against two baselines, and a person "
                   "decides")  # fmt: skip
-        return [*_cost(work, {}), Check("base", Verdict.INCONCLUSIVE, reason), *_first(work)]
+        held = Check("base", Verdict.INCONCLUSIVE, reason)
+        return [*_cost(work, {}, own.result()), held, *_first(work)]
     except NotMeasured as error:  # the other checks are told all the same
         return [Check("base", Verdict.ERROR, str(error), value=error.status, unit="exit status")]
     work.given["base"] = document["base"]["digest"] = result.digest
@@ -217,8 +218,7 @@ def healthy_before(root: Path, model: str, digest: str | None) -> registry.Versi
     return None
 
 
-def _cost(work: Work, base: dict[str, float], model: bundle.Bundle | None = None) -> list[Check]:
-    model = model or bundle.load(work.root / "models", work.root)
+def _cost(work: Work, base: dict[str, float], model: bundle.Bundle) -> list[Check]:
     path = work.root / "build" / "cost.json"
     try:
         training = json.loads(path.read_text("utf-8"))
@@ -298,12 +298,8 @@ def _groups(work: Work, ids: pd.Series) -> np.ndarray | None:
     They are what the split keeps together, and entities where it does not; None where every row
     stands alone.
     """
-    split, entity = work.options.split, work.rules.entity
-    if split.kind in ("entity", "block"):
-        keys = split_keys(work.frame, split, work.rules)
-    elif entity and work.frame[entity].notna().all():
-        keys = table.as_text(work.frame[entity])
-    else:
+    keys = dependent(work.frame, work.options.split, work.rules)
+    if keys is None:
         return None
     by_row = pd.Series(keys.to_numpy(), index=table.row_ids(work.frame, work.rules).to_numpy())
     found = by_row.reindex(ids)

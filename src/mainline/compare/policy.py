@@ -69,11 +69,6 @@ def branched_from(root: Path) -> str | None:
     return git(root, "merge-base", here, main, check=False) or None
 
 
-def base_settings(root: Path, commit: str | None) -> Settings | None:
-    """The settings of the policy that counts beside the base `commit`; None without any."""
-    return find(root, commit).settings
-
-
 def gate_of(base: Settings | None, own: Settings) -> Gate:
     """The limits that count: those of the policy, where it has the same task."""
     return base.gate if base and base.model.task == own.model.task else own.gate
@@ -174,6 +169,6 @@ def told(found: Sequence[Change]) -> str:
     return "; ".join(map(str, found[:TOLD])) + more
 
 
-def check(root: Path, commit: str | None, base: Settings | None, own: Settings) -> Check:
-    """The check on the policy beside the model base `commit`; `base` is found again."""
+def check(root: Path, commit: str | None, own: Settings) -> Check:
+    """The check on the policy beside the model base `commit`."""
     return judge(root, find(root, commit), own)[0]

@@ -66,6 +66,18 @@ def split_keys(frame: pd.DataFrame, split: Split, schema: Schema) -> pd.Series:
     return as_text(frame[name])
 
 
+def dependent(frame: pd.DataFrame, split: Split, schema: Schema) -> pd.Series | None:
+    """The text that rows which depend on one another share: what the split keeps together.
+
+    An entity where the split does not keep it together; None where every row stands alone.
+    """
+    if split.kind in ("entity", "block"):
+        return split_keys(frame, split, schema)
+    if schema.entity and frame[schema.entity].notna().all():
+        return as_text(frame[schema.entity])
+    return None
+
+
 def _by_time(frame: pd.DataFrame, split: Split, schema: Schema) -> np.ndarray:
     name = split.key or schema.time or ROW_ID
     order = np.lexsort((row_ids(frame, schema).to_numpy().astype(str), frame[name].to_numpy()))

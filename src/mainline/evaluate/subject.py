@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mainline.data import schema
-from mainline.data.split import split_keys
+from mainline.data.split import dependent
 from mainline.evaluate.interval import leave_out
 from mainline.evaluate.metrics import measure
 from mainline.limits import ModelLimits
@@ -102,13 +102,8 @@ class Subject:
 
         Fewer than five of them say nothing of how sure a number is; then rows are dealt out.
         """
-        entity, split = self.rules.entity, self.options.split
-        if split.kind in ("entity", "block"):
-            codes = pd.factorize(split_keys(self.test, split, self.rules))[0]
-        elif entity and self.test[entity].notna().all():
-            codes = pd.factorize(self.test[entity])[0]
-        else:
-            codes = np.arange(len(self.test))
+        keys = dependent(self.test, self.options.split, self.rules)
+        codes = np.arange(len(self.test)) if keys is None else pd.factorize(keys)[0]
         if codes.max() + 1 < LEAST_UNITS:
             codes = np.arange(len(self.test))
         return np.random.default_rng(SEED).permutation(codes.max() + 1)[codes] % FOLDS

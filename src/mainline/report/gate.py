@@ -111,7 +111,7 @@ def _same_policy(
         return []
     seen = [c for c in compared.checks if c.name == "policy"]
     try:
-        now = policy.check(root, commit, policy.base_settings(root, commit), options)
+        now = policy.check(root, commit, options)
     except MainlineError as error:
         return [Check("policy", Verdict.ERROR, f"The policy could not be read: {error}")]
     if not seen or (seen[0].verdict, seen[0].value) == (now.verdict, now.value):
