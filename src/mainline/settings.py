@@ -134,11 +134,32 @@ class Gate(Section):
     model: ModelLimits = ModelLimits()
 
 
+class Release(Section):
+    """How a version is signed, and whether one without a signature may be registered and served.
+
+    `public_key` is a file of the repository (PEM) with the key that signs; `identity` is the
+    workflow that signs without a key, as its certificate names it, known to `issuer`.
+    """
+
+    unsigned: Literal["allow", "refuse"] = "allow"
+    public_key: str | None = None
+    identity: str | None = None
+    issuer: str = "https://token.actions.githubusercontent.com"
+
+
 class Serve(Section):
-    """Limits of one request."""
+    """Limits of one request and of one worker, and what computes the scores.
+
+    `keys` is a file with the hashes of the bearer keys that may ask; null asks nobody for one.
+    """
 
     max_rows: int = Field(1000, gt=0)
     max_body_bytes: int = Field(1_000_000, gt=0)
+    max_requests: int = Field(512, gt=0)  # at once; more are answered with 503
+    timeout_seconds: float = Field(30, gt=0)
+    engine: Literal["auto", "treelite", "sklearn"] = "auto"
+    keys: str | None = None
+    log_file_mb: float = Field(64, gt=0)  # a file of the prediction log is closed beyond this size
 
 
 class Stage(Section):
@@ -205,6 +226,7 @@ class Settings(Section):
     train: Train
     evaluate: Evaluate = Evaluate()
     gate: Gate
+    release: Release = Release()
     serve: Serve = Serve()
     rollout: Rollout = Rollout()
     monitor: Monitor = Monitor()

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from mainline.errors import MainlineError
-from mainline.report.github import GitHub
+from mainline.github import GitHub
 from mainline.train.bundle import read_meta
 
 LABEL = "drift-accepted"

@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mainline.errors import MainlineError
-from mainline.report.github import GitHub
+from mainline.github import GitHub
 
 LABEL = "accept-inconclusive"
 WORKFLOW = "train.yml"  # whose job `gate` is the required check

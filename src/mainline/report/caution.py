@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mainline.errors import MainlineError
+from mainline.github import GitHub
 from mainline.limits import DataLimits, ModelLimits
 from mainline.report.escape import markdown_code
-from mainline.report.github import GitHub
 from mainline.settings import Gate, Split
 
 # Who changes one of these changes what judges it: the house, its tests, workflows, the pipeline.

@@ -19,9 +19,9 @@ from typing import Any
 
 from mainline import settings
 from mainline.errors import RemoteError, UsageError
+from mainline.github import GitHub
 from mainline.report import caution
 from mainline.report.artifact import comment, read_report
-from mainline.report.github import GitHub
 
 WATERMARK = "https://cml.dev/watermark.png"
 CML_SEES = 30  # comments: it looks for its old one on the first page only

@@ -1,28 +1,19 @@
-"""GitHub's side of retraining: one pull request or one issue, kept up to date in place."""
+"""GitHub's side of retraining: one pull request, kept up to date in place."""
 
 from __future__ import annotations
 
 import json
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from mainline.errors import MainlineError, RemoteError
-from mainline.report.github import SECONDS, GitHub
+from mainline.github import SECONDS, GitHub, Opened
 from mainline.retrain.pull_request import Text
 
 WORKFLOW = "train.yml"
-
-
-@dataclass(frozen=True)
-class Opened:
-    """One sentence for people, and the address where there is one."""
-
-    note: str
-    url: str | None = None
 
 
 def open_pull_request(
@@ -83,26 +74,6 @@ def _dispatch(github: GitHub, branch: str, number: int) -> str:
     except OSError as error:
         return f"; {WORKFLOW} could not be started ({error}), start it by hand"
     return f"; {WORKFLOW} was started on it"
-
-
-def open_issue(text: Text, environ: Mapping[str, str]) -> Opened:
-    """Open the issue, or bring the open one with the same title up to date."""
-    try:
-        github = GitHub.of(environ)
-    except MainlineError as error:
-        return Opened(f"No issue was opened: {error.cause}")
-    content = {"title": text.title, "body": text.body}
-    same = [
-        i
-        for i in github.get_all("issues", state="open")
-        if i.get("title") == text.title and "pull_request" not in i
-    ]
-    if same:
-        number = int(same[0]["number"])
-        answer = github.call("PATCH", f"issues/{number}", content)
-        return Opened(f"Issue #{number} is up to date", answer.get("html_url"))
-    answer = github.call("POST", "issues", content)
-    return Opened(f"Issue #{answer['number']} was opened", answer.get("html_url"))
 
 
 def last_closed(branch: str, environ: Mapping[str, str]) -> pd.Timestamp | None:

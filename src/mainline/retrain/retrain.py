@@ -18,6 +18,7 @@ from mainline import settings
 from mainline.data import schema
 from mainline.errors import NotMeasured
 from mainline.files import write_text
+from mainline.github import open_issue
 from mainline.monitor.monitor import place_of, time_of
 from mainline.retrain import branch as branches
 from mainline.retrain import hub, new_rows, pull_request
@@ -126,6 +127,6 @@ def _issue(root: Path, found: Mapping[str, Any], open_: bool, environ: Mapping[s
                   "title": text.title, "body": text.body, "url": None}  # fmt: skip
     said = f"{text.title}: {found['trigger']['reason']}"
     if open_:
-        opened = hub.open_issue(text, environ)
+        opened = open_issue(text.title, text.body, environ)
         return {**done, "url": opened.url, "text": f"{said}\n{opened.note}"}
     return {**done, "text": said}

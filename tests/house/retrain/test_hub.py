@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from mainline.errors import RemoteError
+from mainline.github import open_issue
 from mainline.monitor.accepted import columns_of
 from mainline.monitor.text import code, escape
 from mainline.retrain import hub
@@ -95,10 +96,10 @@ def test_one_issue_by_title(github):
     """The open issue of that title is edited; a pull request of that title is none."""
     fake = github(issues=[{"number": 4, "state": "open", "title": "Title", "pull_request": {}},
                           {"number": 5, "state": "open", "title": "Title"}])  # fmt: skip
-    assert hub.open_issue(TEXT, {}).note == "Issue #5 is up to date"
+    assert open_issue(TEXT.title, TEXT.body, {}).note == "Issue #5 is up to date"
     assert fake.asked == [("PATCH", "issues/5")]
     fake = github()
-    assert hub.open_issue(TEXT, {}).note == "Issue #7 was opened"
+    assert open_issue(TEXT.title, TEXT.body, {}).note == "Issue #7 was opened"
 
 
 def test_the_last_closing_counts_for_the_rest(github):

@@ -1,4 +1,4 @@
-"""GitHub's API, as far as a report needs it. Standard library only."""
+"""GitHub's API, as far as the house needs it. Standard library only."""
 
 from __future__ import annotations
 
@@ -106,3 +106,34 @@ def _named(error: urllib.error.HTTPError, what: str) -> MainlineError:
     if error.code == 404:
         return RemoteError(cause, "Check that the token may see this repository")
     return RemoteError(cause, "Try again")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """One sentence for people, and the address where there is one."""
+
+    note: str
+    url: str | None = None
+
+
+def open_issue(title: str, body: str, environ: Mapping[str, str]) -> Opened:
+    """Open the issue, or bring the open one with the same title up to date.
+
+    Without a repository or a token that is said and is no error; a refusal is RemoteError.
+    """
+    try:
+        github = GitHub.of(environ)
+    except MainlineError as error:
+        return Opened(f"No issue was opened: {error.cause}")
+    content = {"title": title, "body": body}
+    same = [
+        i
+        for i in github.get_all("issues", state="open")
+        if i.get("title") == title and "pull_request" not in i
+    ]
+    if same:
+        number = int(same[0]["number"])
+        answer = github.call("PATCH", f"issues/{number}", content)
+        return Opened(f"Issue #{number} is up to date", answer.get("html_url"))
+    answer = github.call("POST", "issues", content)
+    return Opened(f"Issue #{answer['number']} was opened", answer.get("html_url"))
