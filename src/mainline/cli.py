@@ -182,6 +182,39 @@ def predict(
     console.done(step.run(root(), file, out, part or "test"))
 
 
+keys_ = typer.Typer(help="Bearer keys of the service.", no_args_is_help=True)
+app.add_typer(keys_, name="key")
+
+
+@keys_.command("add")
+def key_add(
+    name: Annotated[str, typer.Argument(help="whose key it is")],
+    for_: Annotated[
+        str, typer.Option("--for", help="predict, feedback, metrics; commas between them")
+    ] = "predict",
+) -> None:
+    """Make a key and print it, this once; the service knows it within a second."""
+    from mainline.serve import keys as step
+
+    console.done(step.add(root(), name, for_.split(",")))
+
+
+@keys_.command("list")
+def key_list() -> None:
+    """Whose keys there are and what they open."""
+    from mainline.serve import keys as step
+
+    console.done(step.listed(root()))
+
+
+@keys_.command("remove")
+def key_remove(name: str) -> None:
+    """Take a key away; the service knows it within a second."""
+    from mainline.serve import keys as step
+
+    console.done(step.remove(root(), name))
+
+
 rollout = typer.Typer(help="Move traffic to a version, judged at each stage.", no_args_is_help=True)
 app.add_typer(rollout, name="rollout")
 
