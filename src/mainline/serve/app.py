@@ -5,12 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from collections.abc import Sequence
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -19,71 +15,21 @@ from mainline.files import short
 from mainline.serve import log as prediction_log
 from mainline.serve.batching import Answer, Batcher, Overloaded
 from mainline.serve.inputs import Inputs, Refused, Row
-from mainline.serve.metrics import ARMS, Metrics
+from mainline.serve.metrics import Metrics
+from mainline.serve.predict import Log, Model, Predict
+from mainline.serve.ready import Ready
+from mainline.serve.web import Call, Guard, Limits, Route, read_body
 
-SECONDS = 30.0  # no request is worked on for longer
-RETRY_AFTER = "1"
-TOKEN = re.compile(r"[\x21-\x7e]{1,128}")
-JSON = "application/json"
+RETRY = ((b"retry-after", b"1"),)
+PROBLEM = "application/problem+json"
 logger = logging.getLogger("mainline.serve")
 
 
-class Model(Protocol):
-    """What is served: `mainline.serve.scoring.Scorer`."""
-
-    name: str
-    digest: str
-    threshold: float | None
-    golden: list[dict[str, Any]]
-
-    def score(self, rows: Sequence[Row]) -> list[Answer]:
-        """Scores and decision of each row."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one request may ask for."""
-
-    max_rows: int = 1000
-    max_body_bytes: int = 1_000_000
-
-
-@dataclass(frozen=True)
-class Call:
-    """Who asks: the headers of one request that the log keeps."""
-
-    request_id: str
-    arm: str
-    generation: str | None
-
-    @classmethod
-    def of(cls, headers: Mapping[bytes, bytes]) -> Call:
-        """Read them; what is not a plain token of at most 128 characters is replaced."""
-        return cls(
-            _token(headers.get(b"x-request-id")) or prediction_log.uuid7(),
-            arm_of(headers),
-            _token(headers.get(b"x-mainline-generation")),
-        )
-
-
-def arm_of(headers: Mapping[bytes, bytes]) -> str:
-    """stable, canary or shadow. Envoy marks a mirrored request by its host's name alone."""
-    host = headers.get(b"host", b"").rsplit(b":", 1)[0]
-    if host.endswith(b"-shadow") or headers.get(b"host", b"").endswith(b"-shadow"):
-        return "shadow"
-    asked = headers.get(b"x-mainline-arm", b"").decode("latin-1")
-    return asked if asked in ARMS else "stable"
-
-
-def _token(value: bytes | None) -> str | None:
-    text = (value or b"").decode("latin-1")
-    return text if TOKEN.fullmatch(text) else None
-
-
 class Service:
-    """POST /predict; GET /healthz, /readyz, /metrics, /version. An ASGI application.
+    """POST /predict; GET /healthz, /readyz, /metrics, /version; what `add` brings besides.
 
     It is plain ASGI, without a framework's routing, because that cost as much as the model.
+    `guard`, where it is set, says who may use a route.
     """
 
     def __init__(
@@ -93,28 +39,39 @@ class Service:
         *,
         version: str,
         limits: Limits | None = None,
-        log: prediction_log.PredictionLog | None = None,
+        log: Log | None = None,
         entity_key: str | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.model = model
         self.schema = schema
         self.version = version
         self.limits = limits or Limits()
-        self.log = log or prediction_log.PredictionLog(None)
-        self.entity_key = entity_key
+        self.log: Log = log or prediction_log.PredictionLog(None)
+        self.guard = guard
+        self.active = 0  # requests with a body that are being answered
         self.inputs = Inputs(schema, self.limits.max_rows)
         self.metrics = Metrics(model.name, version, model.digest)
-        self.batcher = Batcher(self._score, max_rows=self.limits.max_rows)
-        self._ready: tuple[float, str | None] = (0.0, "not asked yet")
-        self._about = {"model": model.name, "version": version, "digest": model.digest}
+        self.batcher = Batcher(
+            self._score, max_rows=self.limits.max_rows, max_requests=self.limits.max_requests
+        )
         self._headers = [(b"x-model-version", short(model.digest).encode())]
-        self._routes: dict[str, tuple[str, Callable[..., Any]]] = {
-            "/predict": ("POST", self._predict),
-            "/healthz": ("GET", self._healthz),
-            "/readyz": ("GET", self._readyz),
-            "/metrics": ("GET", self._metrics),
-            "/version": ("GET", self._version),
+        predict = Predict(
+            model, version, self.inputs, self.batcher, self.metrics, self.log, entity_key
+        )
+        self.routes: dict[str, Route] = {
+            "/predict": Route("POST", predict, group="predict"),
+            "/healthz": Route("GET", self._healthz),
+            "/readyz": Route("GET", Ready(model.golden, self.batcher)),
+            "/metrics": Route("GET", self._metrics, self.metrics.kind, group="metrics"),
+            "/version": Route("GET", self._version),
         }
+
+    def add(self, path: str, route: Route) -> None:
+        """One more path; those that are there cannot be replaced."""
+        if path in self.routes:
+            raise ValueError(f"{path} is taken")
+        self.routes[path] = route
 
     def close(self) -> None:
         """Score what is queued and write the log to its end."""
@@ -128,18 +85,25 @@ class Service:
             return
         if scope["type"] != "http":
             return
-        started = time.perf_counter()
-        headers = dict(scope["headers"])
-        call = Call.of(headers)
-        answer = await self._answer(scope, headers, receive, call, started)
-        if answer is None:  # the caller hung up
-            return
-        status, body, kind, more = answer
-        self.metrics.answered(scope["path"], status, call.arm)
-        await send(self._start(status, len(body), kind, call, more))
-        await send({"type": "http.response.body", "body": b"" if _head(scope) else body})
+        call = Call.of(dict(scope["headers"]), time.perf_counter())
+        path: str = scope["path"]
+        route = self.routes.get(path)
+        try:
+            body = await self._answer(scope, receive, route, call)
+            if body is None or route is None:  # the caller hung up
+                return
+            start = self._start(200, len(body), route.kind, call, ())
+        except Refused as problem:
+            body = json.dumps(problem.document()).encode()
+            start = self._start(problem.http, len(body), PROBLEM, call, problem.headers)
+        self.metrics.answered(path if route else "other", start["status"], call.arm)
+        await send(start)
+        content = b"" if scope["method"] == "HEAD" else body
+        await send({"type": "http.response.body", "body": content})
 
-    def _start(self, status: int, size: int, kind: str, call: Call, more: Any) -> Message:
+    def _start(
+        self, status: int, size: int, kind: str, call: Call, more: Sequence[tuple[bytes, bytes]]
+    ) -> Message:
         headers = [
             (b"content-type", kind.encode()),
             (b"content-length", str(size).encode()),
@@ -150,112 +114,60 @@ class Service:
         return {"type": "http.response.start", "status": status, "headers": headers}
 
     async def _answer(
-        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, call: Call, at: float
-    ) -> tuple[int, bytes, str, Sequence[tuple[bytes, bytes]]] | None:
-        more: Sequence[tuple[bytes, bytes]] = ()
+        self, scope: Scope, receive: Receive, route: Route | None, call: Call
+    ) -> bytes | None:
+        """The body of a 200; None when the caller hung up; Refused for every other status."""
+        if route is None:
+            raise Refused(404, "not-found", "No such path", "Ask for POST /predict")
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        if method != route.method:
+            allow = ((b"allow", route.method.encode()),)
+            raise Refused(405, "method", "Method not allowed", f"Use {route.method}", headers=allow)
+        if self.guard is not None:
+            self.guard(route, call)
+        content: bytes | None = b"" if method == "GET" else None
         try:
-            if scope["path"] not in self._routes:
-                raise Refused(404, "not-found", "No such path", "Ask for POST /predict")
-            method, handle = self._routes[scope["path"]]
-            if scope["method"] != method and not (method == "GET" and _head(scope)):
-                more = [(b"allow", method.encode())]
-                raise Refused(405, "method", "Method not allowed", f"Use {method}")
-            if method == "GET":
-                body, kind = await handle()
-                return 200, body, kind, more
-            content = await read_body(headers, receive, self.limits.max_body_bytes)
-            if content is None:
-                return None
-            return 200, await handle(content, call, at), JSON, more
-        except Refused as refused:
-            problem = refused
+            async with asyncio.timeout(self.limits.timeout_seconds):
+                if method == "GET":
+                    return await route.handle(b"", call)
+                if self.active >= self.limits.max_requests:
+                    raise Overloaded
+                self.active += 1
+                try:
+                    content = await read_body(call.headers, receive, self.limits.max_body_bytes)
+                    return None if content is None else await route.handle(content, call)
+                finally:
+                    self.active -= 1
+        except Refused:
+            raise
         except Overloaded:
-            more = [(b"retry-after", RETRY_AFTER.encode())]
-            problem = Refused(503, "overloaded", "Too much is waiting", "Try again in a second")
+            raise Refused(
+                503, "overloaded", "Too much is waiting", "Try again in a second", headers=RETRY
+            ) from None
         except TimeoutError:
-            more = [(b"retry-after", RETRY_AFTER.encode())]
-            problem = Refused(503, "timeout", "It took too long", f"No answer in {SECONDS:g} s")
+            raise self._late(content is None) from None
         except Exception:
             logger.exception("request failed")
-            problem = Refused(500, "internal", "The service failed", "Its log says why")
-        body = json.dumps(problem.document()).encode()
-        return problem.http, body, "application/problem+json", more
+            raise Refused(500, "internal", "The service failed", "Its log says why") from None
 
-    async def _predict(self, content: bytes, call: Call, started: float) -> bytes:
-        rows = self.inputs.parse(content)
-        async with asyncio.timeout(SECONDS):
-            answers = await self.batcher.submit(rows)
-        ids = [prediction_log.uuid7() for _ in rows]
-        predictions = [
-            {"prediction_id": i, "scores": scores, "decision": decision}
-            for i, (scores, decision) in zip(ids, answers, strict=True)
-        ]
-        body = json.dumps({"predictions": predictions, **self._about}).encode()
-        seconds = time.perf_counter() - started
-        self.metrics.seconds.labels(call.arm).observe(seconds)
-        self.metrics.rows.labels(call.arm).inc(len(rows))
-        if self.log.address is not None:
-            self.log.write(self._records(rows, predictions, call, seconds * 1000))
-        return body
-
-    def _records(
-        self, rows: Sequence[Row], predictions: Sequence[Row], call: Call, ms: float
-    ) -> list[Row]:
-        """The log's records of one request, keys as in `mainline.serve.log.FIELDS`."""
-        shared = {
-            "model": self.model.name, "digest": self.model.digest, "arm": call.arm,
-            "generation": call.generation, "threshold": self.model.threshold,
-            "ms": round(ms, 3), "status": 200,
-        }  # fmt: skip
-        ts = prediction_log.timestamp(datetime.now(UTC))
-        own_id, entity = self.schema.row_id or "", self.schema.entity or ""
-        return [
-            {
-                "v": prediction_log.VERSION,
-                "request_id": call.request_id,
-                "row": _id(row.get(own_id)),
-                "ts": ts,
-                **shared,
-                "entity": prediction_log.hash_entity(row.get(entity), self.entity_key),
-                "features": {name: row.get(name) for name in self.inputs.features},
-                **prediction,
-            }
-            for row, prediction in zip(rows, predictions, strict=True)
-        ]
+    def _late(self, reading: bool) -> Refused:
+        limit = f"{self.limits.timeout_seconds:g} s"
+        if reading:  # what is still to come would be taken for the next request
+            close = ((b"connection", b"close"),)
+            return Refused(
+                408, "slow-body", "The body came too slowly", f"It did not end in {limit}",
+                headers=close,
+            )  # fmt: skip
+        return Refused(503, "timeout", "It took too long", f"No answer in {limit}", headers=RETRY)
 
     def _score(self, rows: Sequence[Row]) -> list[Answer]:
         self.metrics.batch.observe(len(rows))
         return self.model.score(rows)
 
-    async def _healthz(self) -> tuple[bytes, str]:
-        return b'{"status": "ok"}', JSON
+    async def _healthz(self, content: bytes, call: Call) -> bytes:
+        return b'{"status": "ok"}'
 
-    async def _readyz(self) -> tuple[bytes, str]:
-        """Ready when the golden rows of the bundle have their recorded scores."""
-        asked, problem = self._ready
-        if time.monotonic() - asked > 1 or problem is not None:
-            problem = await self._golden()
-            self._ready = (time.monotonic(), problem)
-        if problem is not None:
-            raise Refused(503, "not-ready", "Not ready", problem)
-        return b'{"status": "ready"}', JSON
-
-    async def _golden(self) -> str | None:
-        golden = self.model.golden
-        if not golden:
-            return "The model has no golden rows"
-        try:
-            async with asyncio.timeout(SECONDS):
-                answers = await self.batcher.submit([g["row"] for g in golden])
-        except Exception:
-            logger.exception("the golden rows could not be predicted")
-            return "The golden rows could not be predicted"
-        for wanted, (scores, _) in zip(golden, answers, strict=True):
-            if not _close(scores, wanted["scores"]):
-                return "The golden rows have other scores than in training"
-        return None
-
-    async def _metrics(self) -> tuple[bytes, str]:
+    async def _metrics(self, content: bytes, call: Call) -> bytes:
         return self.metrics.render(self._gauges)
 
     def _gauges(self, metrics: Metrics) -> None:
@@ -263,9 +175,9 @@ class Service:
         metrics.logged.labels("written").set(self.log.written)
         metrics.logged.labels("dropped").set(self.log.dropped)
 
-    async def _version(self) -> tuple[bytes, str]:
+    async def _version(self, content: bytes, call: Call) -> bytes:
         about = {"name": self.model.name, "version": self.version, "digest": self.model.digest}
-        return json.dumps(about).encode(), JSON
+        return json.dumps(about).encode()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -276,51 +188,3 @@ class Service:
                 await asyncio.to_thread(self.close)
                 await send({"type": "lifespan.shutdown.complete"})
                 return
-
-
-def _id(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _head(scope: Scope) -> bool:
-    return scope["method"] == "HEAD"
-
-
-def _close(scores: Sequence[float], wanted: Sequence[float]) -> bool:
-    # Another processor may round the last bits otherwise; another model is further away.
-    pairs = zip(scores, wanted, strict=True)
-    return all(abs(a - b) <= 1e-9 * max(1.0, abs(b)) for a, b in pairs)
-
-
-async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes | None:
-    """The body of a JSON request; None when the caller hung up.
-
-    Raises Refused: 415 for another content type or an encoded body, 413 beyond `limit` bytes,
-    whatever its Content-Length claimed.
-    """
-    kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
-    if kind != JSON.encode():
-        raise Refused(
-            415, "content-type", "Unsupported content type", "Send Content-Type: application/json"
-        )
-    if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
-        raise Refused(415, "content-encoding", "Unsupported encoding", "Send a plain body")
-    length = headers.get(b"content-length", b"0")
-    large = Refused(
-        413, "too-large", "The body is too large", f"{limit} bytes are allowed in one request"
-    )
-    if length.isdigit() and int(length) > limit:
-        raise large
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise large
-        chunks.append(chunk)
-        if not message.get("more_body"):
-            return b"".join(chunks)

@@ -30,18 +30,21 @@ EXACT = 2**53  # beyond it a float64 cannot hold every whole number
 class Refused(DataError):
     """A request that is answered with a problem document (RFC 9457) and no prediction.
 
-    `http` is its status; `errors` names row, field and reason of each fault, values never.
+    `http` is its status; `errors` names row, field and reason of each fault, values never;
+    `headers` go with the answer (Retry-After, WWW-Authenticate).
     """
 
     def __init__(
-        self, http: int, kind: str, title: str, detail: str, errors: Sequence[Row] = ()
-    ) -> None:
+        self, http: int, kind: str, title: str, detail: str, errors: Sequence[Row] = (),
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:  # fmt: skip
         super().__init__(f"{title}: {detail}")
         self.http = http
         self.kind = kind
         self.title = title
         self.detail = detail
         self.errors = list(errors)
+        self.headers = headers
 
     def document(self) -> dict[str, Any]:
         """The body of the answer, media type `application/problem+json`."""

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 
 ARMS = ("stable", "canary", "shadow")
-ROUTES = ("/predict", "/healthz", "/readyz", "/metrics", "/version")
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -43,11 +42,16 @@ class Metrics:
         info.labels(name, version, digest).set(1)
 
     def answered(self, route: str, status: int, arm: str) -> None:
-        """Count one answer; paths that are not ours count as `other`."""
-        self.requests.labels(route if route in ROUTES else "other", str(status), arm).inc()
+        """Count one answer; `route` is one of the service's own paths or `other`."""
+        self.requests.labels(route, str(status), arm).inc()
 
-    def render(self, refresh: Callable[[Metrics], None]) -> tuple[bytes, str]:
-        """The text of `/metrics` and its media type, after `refresh` has set the gauges."""
+    @property
+    def kind(self) -> str:
+        """The media type of `/metrics`."""
+        return str(self._prometheus.CONTENT_TYPE_LATEST)
+
+    def render(self, refresh: Callable[[Metrics], None]) -> bytes:
+        """The text of `/metrics`, after `refresh` has set the gauges."""
         refresh(self)
         registry = self._registry
         if self._many:
@@ -55,4 +59,4 @@ class Metrics:
 
             registry = self._prometheus.CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return self._prometheus.generate_latest(registry), self._prometheus.CONTENT_TYPE_LATEST
+        return bytes(self._prometheus.generate_latest(registry))

@@ -50,9 +50,10 @@ def create() -> Any:
     from mainline import settings
     from mainline.data import schema
     from mainline.files import digest_tree
-    from mainline.serve.app import Limits, Service
+    from mainline.serve.app import Service
     from mainline.serve.log import PredictionLog
     from mainline.serve.scoring import Scorer
+    from mainline.serve.web import Limits
     from mainline.train.bundle import load
 
     folder, root = place()
@@ -63,7 +64,10 @@ def create() -> Any:
         Scorer(load(folder / "models", root)),
         schema.load(folder),
         version=version,
-        limits=Limits(options.serve.max_rows, options.serve.max_body_bytes),
+        limits=Limits(
+            options.serve.max_rows, options.serve.max_body_bytes,
+            options.serve.max_requests, options.serve.timeout_seconds,
+        ),
         log=PredictionLog(os.environ.get("MAINLINE_LOG") or options.monitor.log),
         entity_key=os.environ.get("MAINLINE_ENTITY_KEY"),
     )

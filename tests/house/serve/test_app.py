@@ -12,10 +12,11 @@ import httpx
 import pytest
 
 from mainline.data import schema
-from mainline.serve.app import Limits, Service, arm_of
+from mainline.serve.app import Service
 from mainline.serve.batching import Answer
 from mainline.serve.inputs import Row
 from mainline.serve.log import PredictionLog, read_log
+from mainline.serve.web import Limits, arm_of
 
 HOUSE = Path(__file__).parents[3]
 DIGEST = "sha256:" + "ab" * 32
@@ -43,7 +44,7 @@ class Fake:
         return [([0.1], int(row["amount"] > 100)) for row in rows]
 
 
-def service(log: Path | None = None, golden: float = 0.1, **limits: int) -> Service:
+def service(log: Path | None = None, golden: float = 0.1, **limits: Any) -> Service:
     """A service around the fake model."""
     return Service(
         Fake(golden), schema.load(HOUSE), version="v1.2.3", limits=Limits(**limits),
