@@ -137,6 +137,18 @@ def promote(
 
 
 @app.command()
+def publish(
+    version: Annotated[
+        str | None, typer.Argument(help="default: what a stopped run left as a draft")
+    ] = None,
+) -> None:
+    """Make the GitHub release of a version: its model, card, SBOM, report and plots."""
+    from mainline.register import publish as step
+
+    console.done(step.run(root(), version))
+
+
+@app.command()
 def build(
     version: Annotated[str | None, typer.Argument(help="default: the newest version")] = None,
 ) -> None:
