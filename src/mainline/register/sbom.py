@@ -38,7 +38,7 @@ class Package:
 
     @property
     def purl(self) -> str:
-        """Its package URL; the version is a plain one, so nothing in it has to be quoted but `+`."""
+        """Its package URL; nothing in a version has to be quoted but `+`."""
         return f"pkg:pypi/{self.name}@{self.version.replace('+', '%2B')}"
 
 
@@ -140,7 +140,9 @@ def differences(content: bytes, lock: str, name: str, version: str, digest: str)
         return ["it is no CycloneDX document"]
     out = [f"it lacks {ref}" for ref in mine if ref not in theirs]
     out += [f"it lists {ref}, which is not locked" for ref in theirs if ref not in mine]
-    out += [f"it says otherwise of {ref}" for ref in mine if ref in theirs and mine[ref] != theirs[ref]]
+    out += [
+        f"it says otherwise of {ref}" for ref in mine if ref in theirs and mine[ref] != theirs[ref]
+    ]
     if not out and content != of_lock(lock, name, version, digest):
         out.append("its bytes are not those that the lock gives")
     return out

@@ -1,0 +1,241 @@
+"""`mainline verify VERSION`: is a version what its tag says, by the clone and the remote alone.
+
+`require` is the part of it that is asked before a model is loaded: to serve, to build, to roll out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mainline import registry, settings
+from mainline.errors import MainlineError
+from mainline.files import digest_bytes, digest_file, digest_tree, short
+from mainline.git import git, require_history
+from mainline.register import place, sbom, signature, statement, trust
+from mainline.register.place import failed, passed, unsure
+from mainline.register.trust import NotTrusted, Trust
+from mainline.registry import Version
+from mainline.verdict import Check, StepVerdict, Verdict
+
+REFUSED = "Do not use it; `./mainline verify` says more"
+
+
+def run(root: Path, name: str | None) -> StepVerdict:
+    """Every check on the version called `name` (the newest by default), as one verdict.
+
+    Raises UsageError for an unknown version, RemoteError in a shallow clone, SettingsError where
+    main's settings or its key cannot be read.
+    """
+    require_history(root)
+    version = registry.find(root, settings.load(root).model.name, name)
+    trusted = trust.of(root)
+    checks = [place.tag(root, version), place.remote(root, version), place.history(root, version)]
+    with found_model(root, version) as models:
+        md5 = _dvc_md5(models)
+        checks.append(place.lock(root, version, md5))
+        checks.append(_model(version, models))
+        if models is not None and checks[-1].verdict is Verdict.PASS:
+            checks.append(_origins(root, version, models))
+        bill = _bill(root, version)
+        checks.append(_sbom(root, version, bill))
+        checks.append(_signature(root, version, trusted, models, bill))
+    return StepVerdict("verify", tuple(checks), {"model": version.digest})
+
+
+def require(
+    root: Path, version: Version, models: Path | None = None, sbom: bytes | None = None
+) -> None:
+    """Raise NotTrusted (10) unless `version` may be used; nothing is loaded and nobody is asked.
+
+    Its tag, its commit and main's policy on signatures are looked at; with the bundle in `models`
+    also its digest, its files and its signature; with the bytes of an SBOM also those.
+    """
+    trusted = trust.of(root)
+    checks = [place.tag(root, version), place.history(root, version)]
+    bill = _bill(root, version) if sbom is None else sbom
+    checks.append(_sbom(root, version, bill, validate=False))
+    if models is not None:
+        checks.append(_model(version, models))
+    if models is not None or place.block(place.raw(root, version)) is None:
+        checks.append(_signature(root, version, trusted, models, bill))
+    bad = next((c for c in checks if c.verdict in (Verdict.FAIL, Verdict.ERROR)), None)
+    if bad is not None:
+        raise NotTrusted(f"{version.tag} is refused: {bad.reason}", REFUSED)
+
+
+@dataclass(frozen=True)
+class Seal:
+    """Who vouches for a version: Signed-By as its tag says it, and one sentence for people."""
+
+    by: str
+    text: str
+
+    @property
+    def unsigned(self) -> bool:
+        """Whether nobody does."""
+        return self.by == signature.NONE
+
+
+def seal(version: Version) -> Seal:
+    """What the tag of `version` says of its signature; `verify` says whether it holds."""
+    by = version.trailers.get("Signed-By", signature.NONE)
+    if by == signature.NONE:
+        return Seal(by, "UNSIGNED: nobody vouches for this version but who may push tags")
+    kind, _, who = by.partition(" ")
+    return Seal(by, f"signed by the {kind} {short(who) if kind == 'key' else who}")
+
+
+@contextlib.contextmanager
+def found_model(root: Path, version: Version) -> Iterator[Path | None]:
+    """The folder of the version's bundle: models/ where it is the one, else that of its lock.
+
+    None where neither this clone nor a store has it. It is not looked into here.
+    """
+    own = root / "models"
+    if own.is_dir() and digest_tree(own) == version.digest:
+        yield own
+        return
+    from mainline.compare import base as bases
+    from mainline.compare.cache import dvc_md5, from_cache
+
+    wanted = bases.locked_model(git(root, "show", f"{version.commit}:dvc.lock", check=False))
+    with tempfile.TemporaryDirectory(prefix="mainline-verify-") as temporary:
+        folder = Path(temporary) / "models"
+        # As the lock names it, whatever the tag says: a difference is to be seen.
+        if from_cache(root, wanted, folder, copy=True) and dvc_md5(folder) == wanted:
+            yield folder
+            return
+    with _fetched(root, version) as fetched:
+        yield fetched
+
+
+@contextlib.contextmanager
+def _fetched(root: Path, version: Version) -> Iterator[Path | None]:
+    """The registered bundle from the store or the release, in a throw-away worktree."""
+    import sys
+
+    from mainline.compare import base as bases
+    from mainline.git import worktree
+
+    with worktree(root, version.commit) as tree:
+        bases.lend_cache(root, tree)
+        base = bases.Base("version", version.commit, version)
+        found = bases.fetch_model(tree, Path(sys.executable), base)
+        yield tree / "models" if found else None
+
+
+def _dvc_md5(models: Path | None) -> str | None:
+    from mainline.compare.cache import dvc_md5
+
+    return dvc_md5(models) if models is not None else None
+
+
+def _model(version: Version, models: Path | None) -> Check:
+    """The bundle has the digest of the tag, and its files are those that model.json says."""
+    if models is None:
+        reason = "Its model is neither here, nor in the store, nor with its release"
+        return Check("model", Verdict.ERROR, reason)
+    digest = digest_tree(models)
+    if digest != version.digest:
+        return failed("model", f"The model is {short(digest)} and the tag says "
+                               f"{short(version.digest)}")  # fmt: skip
+    try:
+        listed = json.loads((models / "model.json").read_text("utf-8"))["files"]
+        wrong = [n for n, wanted in listed.items() if digest_file(models / n) != wanted]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return failed("model", "Its model.json is damaged")
+    if wrong:
+        return failed("model", f"{wrong[0]} is not the file that model.json says")
+    return passed("model", f"The model is {short(digest)}, file for file")
+
+
+def _origins(root: Path, version: Version, models: Path) -> Check:
+    """The digests of data, split and policy in the tag are those of the model and the commit."""
+    recorded = json.loads((models / "model.json").read_text("utf-8")).get("digests") or {}
+    for key in ("data", "split"):
+        if recorded.get(key) != version.trailers.get(f"{key.title()}-Digest"):
+            return failed("origins", f"The tag says other {key} than the model was made of")
+    if version.trailers.get("Policy-Digest") not in set(_policies(root, version)):
+        return unsure("origins", "The limits that it was judged by are not those of a version here")
+    return passed("origins", "Data, split and limits are those of the tag")
+
+
+def _policies(root: Path, version: Version) -> Iterator[str]:
+    """The digests of the policies that could have judged it: its own limits, those of each base."""
+    from mainline import inputs
+    from mainline.git import worktree
+
+    with worktree(root, version.commit) as tree:
+        own = settings.load(tree)
+        yield inputs.policy_digest(tree, own.gate.model_dump(mode="json"), own.split.salt)
+        for other in reversed(registry.versions(root, version.model)):
+            text = git(root, "show", f"{other.commit}:params.yaml", check=False)
+            with contextlib.suppress(MainlineError):
+                gate = settings.parse(text).gate
+                yield inputs.policy_digest(tree, gate.model_dump(mode="json"), own.split.salt)
+
+
+def _bill(root: Path, version: Version) -> bytes | None:
+    """The SBOM of the version: it follows from its commit's lock and its digest."""
+    lock = git(root, "show", f"{version.commit}:{sbom.LOCK}", check=False)
+    try:
+        return sbom.of_lock(lock, version.model, version.name, version.digest or "")
+    except MainlineError:
+        return None
+
+
+def _sbom(root: Path, version: Version, bill: bytes | None, *, validate: bool = True) -> Check:
+    """The SBOM has the digest of the tag and lists what the commit's serving lock locks."""
+    wanted = version.trailers.get("SBOM-Digest")
+    if bill is None:
+        return failed("sbom", f"{sbom.LOCK} of its commit is missing or damaged")
+    if wanted is None:
+        return unsure("sbom", "The tag names no SBOM")
+    lock = git(root, "show", f"{version.commit}:{sbom.LOCK}", check=False)
+    wrong = sbom.differences(bill, lock, version.model, version.name, version.digest or "")
+    if wrong:
+        return failed("sbom", f"The SBOM is not that of the lock: {wrong[0]}")
+    if digest_bytes(bill) != wanted:
+        return failed("sbom", "The SBOM is not the one that the tag names")
+    if validate:
+        sbom.validate(bill)
+    return passed("sbom", f"The SBOM lists the {bill.count(b'pkg:pypi/') // 3} locked packages")
+
+
+def _signature(
+    root: Path, version: Version, trusted: Trust, models: Path | None, bill: bytes | None
+) -> Check:
+    """Somebody whom main trusts signed exactly this, or main allows that nobody did."""
+    block, said = place.block(place.raw(root, version)), seal(version)
+    if block is None and not said.unsigned:
+        return failed("signature", f"The tag says it is {said.text} and holds no signature")
+    if block is None:
+        return _unsigned(trusted)
+    if models is None or bill is None:
+        return Check("signature", Verdict.ERROR, "Without its files no signature can be checked")
+    try:
+        by = signature.check(root, block, models, statement.of(version), bill, trusted)
+    except NotTrusted as error:
+        return failed("signature", error.cause.rstrip("."))
+    except MainlineError as error:
+        return Check("signature", Verdict.ERROR, str(error), value=error.status)
+    if by != said.by:
+        return failed("signature", f"It is signed by {by} and the tag says {said.by}")
+    return passed(
+        "signature", f"{said.text}, over its files, its statement and its SBOM".capitalize()
+    )
+
+
+def _unsigned(trusted: Trust) -> Check:
+    if trusted.release.unsigned == "refuse":
+        return failed("signature", "It is UNSIGNED, which release.unsigned of main refuses")
+    if trusted.someone:
+        return unsure(
+            "signature", "It is UNSIGNED, although main names who signs: look who made it"
+        )
+    return passed("signature", "It is UNSIGNED, which main allows")
