@@ -1,13 +1,15 @@
 """The registry that Git is: versions and stages, read from annotated tags (GTO's grammar).
 
-<model>@v1.2.3      a version            card-fraud@v1.2.3
-<model>#<stage>#<n> the n-th assignment  card-fraud#prod#4   (the version on the same commit)
+<model>@v1.2.3      a version        card-fraud@v1.2.3
+<model>#<stage>#<n> an assignment    card-fraud#prod#4   (the version on the same commit)
+
+`n` counts all assignments of a model, whatever their stage, as GTO counts them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,19 +18,45 @@ from mainline.git import git
 
 STAGES = ("dev", "staging", "prod", "archived")
 TRAILERS = ("Model-Digest", "Data-Digest", "Split-Digest", "Policy-Digest", "Base", "Verdict",
-            "Accepted-By", "Pull-Request", "Run")  # fmt: skip
+            "Accepted-By", "Pull-Request", "Run", "SBOM-Digest", "Signed-By")  # fmt: skip
+# Of an assignment: its version, the one that stood there before, and whether that was taken back.
+MOVED = ("Version", "Before", "Rolled-Back-From")
 VERSION = re.compile(r"^v(\d+)\.(\d+)\.(\d+)$")
-SEPARATOR = "\x1e"
+BLOCK = re.compile(
+    r"^-----BEGIN MODEL SIGNATURE-----\n.*?^-----END MODEL SIGNATURE-----$", re.DOTALL | re.MULTILINE
+)  # fmt: skip
+FORM = "%00".join(("%(refname:strip=2)", "%(objectname)", "%(*objectname)", "%(contents)",
+                   "%(creatordate:iso-strict)", "%(taggername)", ""))  # fmt: skip
+FIELDS = FORM.count("%00")
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A tag: its name, its own object, the commit under it, message, time (ISO 8601) and tagger."""
+
+    name: str
+    object: str
+    commit: str
+    message: str
+    when: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True)
 class Version:
-    """A registered version: its tag, the commit it stands on, and the trailers of the tag."""
+    """A registered version: its tag, the commit it stands on, and the trailers of the tag.
+
+    `signature` is the block at the end of the tag, `when` (ISO 8601) and `by` say who registered.
+    """
 
     model: str
     number: tuple[int, int, int]
     commit: str
     trailers: Mapping[str, str] = field(default_factory=dict)
+    signature: bytes | None = None
+    when: str = ""
+    by: str = ""
+    reason: str = ""
 
     @property
     def name(self) -> str:
@@ -46,48 +74,121 @@ class Version:
         return self.trailers.get("Model-Digest")
 
 
-def tags(root: Path, pattern: str) -> list[tuple[str, str, str]]:
-    """(name, commit, message) of the tags that match `pattern`."""
-    form = f"%(refname:strip=2)%00%(objectname)%00%(*objectname)%00%(contents){SEPARATOR}"
-    out = git(root, "for-each-ref", f"--format={form}", f"refs/tags/{pattern}", check=False)
+@dataclass(frozen=True)
+class Move:
+    """The assignment of a version to a stage: which, when (ISO 8601), by whom and why.
+
+    `back_from` names the version that was rolled back by it, else it is empty.
+    """
+
+    stage: str
+    count: int
+    version: Version
+    when: str = ""
+    by: str = ""
+    reason: str = ""
+    back_from: str = ""
+
+    @property
+    def tag(self) -> str:
+        """Such as card-fraud#prod#4."""
+        return f"{self.version.model}#{self.stage}#{self.count}"
+
+
+def read_tags(root: Path, pattern: str) -> list[Tag]:
+    """The tags of the clone that match `pattern`, a glob."""
+    out = git(root, "for-each-ref", f"--format={FORM}", f"refs/tags/{pattern}", check=False)
+    # Git ends a text at NUL, so a message cannot hold one, and no message can forge a field.
+    parts = out.split("\0")
     found = []
-    for record in out.split(SEPARATOR):
-        if record.strip():
-            name, direct, peeled, message = record.lstrip("\n").split("\x00", 3)
-            found.append((name, peeled or direct, message))
+    for start in range(0, len(parts) - FIELDS + 1, FIELDS):
+        name, direct, peeled, message, when, by = parts[start : start + FIELDS]
+        found.append(Tag(name.lstrip("\n"), direct, peeled or direct, message, when, by))
     return found
 
 
-def parse_trailers(message: str) -> dict[str, str]:
-    """The known trailers of a tag's message; unknown lines are left out."""
-    found = {}
-    for line in message.splitlines():
+def parse_trailers(message: str, known: Iterable[str] = TRAILERS) -> dict[str, str]:
+    """The `known` trailers of a tag's message: of its last paragraph, less the signature block.
+
+    What looks like a trailer in the title or in the reason is text; so is an unknown key.
+    """
+    text = BLOCK.sub("", message.replace("\r\n", "\n")).strip()
+    found: dict[str, str] = {}
+    for line in text.rpartition("\n\n")[2].splitlines():
         key, colon, value = line.partition(": ")
-        if colon and key in TRAILERS:
-            found[key] = value.strip()
+        if colon and key in known:
+            found.setdefault(key, value.strip())
     return found
+
+
+def parse_signature(message: str) -> bytes | None:
+    """The block with the signature, from its first line to its last; None where there is none."""
+    found = BLOCK.search(message.replace("\r\n", "\n"))
+    return found[0].encode("utf-8") if found else None
+
+
+def reason_of(message: str) -> str:
+    """What the message says in its second paragraph; empty where that is its trailers."""
+    parts = [p.strip() for p in message.replace("\r\n", "\n").split("\n\n") if p.strip()]
+    return " ".join(parts[1].split()) if len(parts) > 2 else ""
 
 
 def versions(root: Path, model: str) -> list[Version]:
     """All versions of `model`, oldest number first."""
+    return versions_in(model, read_tags(root, f"{model}@*"))
+
+
+def versions_in(model: str, tags: Iterable[Tag]) -> list[Version]:
+    """The versions of `model` among `tags`, oldest number first."""
     found = []
-    for name, commit, message in tags(root, f"{model}@*"):
-        match = VERSION.match(name.partition("@")[2])
+    for tag in tags:
+        owner, _, name = tag.name.partition("@")
+        match = VERSION.match(name) if owner == model else None
         if match:
-            number = (int(match[1]), int(match[2]), int(match[3]))
-            found.append(Version(model, number, commit, parse_trailers(message)))
+            found.append(Version(
+                model, (int(match[1]), int(match[2]), int(match[3])), tag.commit,
+                parse_trailers(tag.message), parse_signature(tag.message), tag.when, tag.by,
+                reason_of(tag.message),
+            ))  # fmt: skip
     return sorted(found, key=lambda v: v.number)
+
+
+def moves(root: Path, model: str) -> list[Move]:
+    """All assignments of `model`, first to last."""
+    return moves_in(model, [*read_tags(root, f"{model}@*"), *read_tags(root, f"{model}#*")])
+
+
+def moves_in(model: str, tags: Iterable[Tag]) -> list[Move]:
+    """The assignments among `tags`, which hold the versions too, first to last.
+
+    The version is that of the commit, as GTO reads it; of two versions on one commit it is the one
+    that the assignment names.
+    """
+    tags = list(tags)
+    on: dict[str, dict[str, Version]] = {}
+    for version in versions_in(model, tags):
+        on.setdefault(version.commit, {})[version.name] = version
+    found = []
+    for tag in tags:
+        parts = tag.name.split("#")
+        if len(parts) != 3 or parts[0] != model or not _is_count(parts[2]):
+            continue
+        if not (here := on.get(tag.commit)):
+            continue
+        said = parse_trailers(tag.message, MOVED)
+        version = here.get(said.get("Version", "")) or list(here.values())[-1]
+        found.append(Move(parts[1], int(parts[2]), version, tag.when, tag.by,
+                          reason_of(tag.message), said.get("Rolled-Back-From", "")))  # fmt: skip
+    return sorted(found, key=lambda m: m.count)
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def assignments(root: Path, model: str, stage: str) -> list[Version]:
     """The versions that were assigned to `stage`, first to last."""
-    known = {v.commit: v for v in versions(root, model)}
-    found = []
-    for name, commit, _ in tags(root, f"{model}#{stage}#*"):
-        count = name.rpartition("#")[2]
-        if count.isdigit() and commit in known:
-            found.append((int(count), known[commit]))
-    return [v for _, v in sorted(found, key=lambda pair: pair[0])]
+    return [m.version for m in moves(root, model) if m.stage == stage]
 
 
 def at_stage(root: Path, model: str, stage: str) -> Version | None:
@@ -96,12 +197,22 @@ def at_stage(root: Path, model: str, stage: str) -> Version | None:
     return found[-1] if found else None
 
 
+def archived(found: Iterable[Move]) -> set[str]:
+    """The names of the versions whose last assignment among `found` is to `archived`."""
+    last = {m.version.name: m.stage for m in found}
+    return {name for name, stage in last.items() if stage == "archived"}
+
+
 def find(root: Path, model: str, version: str | None) -> Version:
     """The version called `v1.2.3`, `1.2.3` or `model@v1.2.3`; None is the newest.
 
     Raises UsageError when there is none.
     """
-    known = versions(root, model)
+    return find_in(versions(root, model), model, version)
+
+
+def find_in(known: list[Version], model: str, version: str | None) -> Version:
+    """Like `find`, among `known`, oldest first."""
     if not known:
         raise UsageError(
             f"No version of {model!r} is registered here",
@@ -109,9 +220,9 @@ def find(root: Path, model: str, version: str | None) -> Version:
         )
     if version is None:
         return known[-1]
-    wanted = version.rpartition("@")[2].removeprefix("v")
+    owner, _, wanted = version.rpartition("@")
     for candidate in known:
-        if candidate.name == f"v{wanted}":
+        if candidate.name == f"v{wanted.removeprefix('v')}" and owner in ("", model):
             return candidate
     raise UsageError(
         f"There is no version {version!r} of {model!r}",
