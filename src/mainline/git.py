@@ -27,20 +27,27 @@ def git(
 
     Raises GitError with Git's last line when it fails and `check` is set.
     """
-    if shutil.which("git") is None:
-        raise UsageError("Git was not found", "Install Git and try again")
-    # A hook or a credential prompt must never hang a pipeline.
-    variables = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", **(env or {})}
-    done = subprocess.run(
-        ["git", "-c", "core.quotepath=off", *arguments],
-        cwd=root, input=stdin, capture_output=True, text=True, encoding="utf-8",
-        errors="replace", env=variables, check=False,
-    )  # fmt: skip
+    done = ask_git(root, *arguments, stdin=stdin, env=env)
     if check and done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
         command = next((a for a in arguments if not a.startswith("-") and "=" not in a), "")
         raise GitError(f"git {command} failed: {said}")
     return done.stdout.rstrip("\n")
+
+
+def ask_git(
+    root: Path, *arguments: str, stdin: str | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `git ARGUMENTS` in `root`; returns how it ended and all that it said."""
+    if shutil.which("git") is None:
+        raise UsageError("Git was not found", "Install Git and try again")
+    # A hook or a credential prompt must never hang a pipeline.
+    variables = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", **(env or {})}
+    return subprocess.run(
+        ["git", "-c", "core.quotepath=off", *arguments],
+        cwd=root, input=stdin, capture_output=True, text=True, encoding="utf-8",
+        errors="replace", env=variables, check=False,
+    )  # fmt: skip
 
 
 def is_repository(root: Path) -> bool:
