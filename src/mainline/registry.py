@@ -23,8 +23,9 @@ TRAILERS = ("Model-Digest", "Data-Digest", "Split-Digest", "Policy-Digest", "Bas
 MOVED = ("Version", "Before", "Rolled-Back-From")
 VERSION = re.compile(r"^v(\d+)\.(\d+)\.(\d+)$")
 BLOCK = re.compile(
-    r"^-----BEGIN MODEL SIGNATURE-----\n.*?^-----END MODEL SIGNATURE-----$", re.DOTALL | re.MULTILINE
-)  # fmt: skip
+    r"^-----BEGIN MODEL SIGNATURE-----\n.*?^-----END MODEL SIGNATURE-----$",
+    re.DOTALL | re.MULTILINE,
+)
 FORM = "%00".join(("%(refname:strip=2)", "%(objectname)", "%(*objectname)", "%(contents)",
                    "%(creatordate:iso-strict)", "%(taggername)", ""))  # fmt: skip
 FIELDS = FORM.count("%00")
