@@ -149,6 +149,26 @@ def publish(
 
 
 @app.command()
+def verify(
+    version: Annotated[str | None, typer.Argument(help="default: the newest version")] = None,
+) -> None:
+    """Check a version's tag, commit, lock, model, SBOM and signature."""
+    from mainline.register import verify as step
+
+    console.show(step.run(root(), version))
+
+
+@app.command()
+def keygen(
+    private: Annotated[Path, typer.Argument(help="where the private key goes: not in here")],
+) -> None:
+    """Make a pair of keys to sign versions with."""
+    from mainline.register import keygen as step
+
+    console.done(step.run(root(), private))
+
+
+@app.command()
 def build(
     version: Annotated[str | None, typer.Argument(help="default: the newest version")] = None,
 ) -> None:

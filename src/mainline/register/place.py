@@ -12,13 +12,11 @@ from pathlib import Path
 from mainline import registry
 from mainline.data.store import locked_data, pointer
 from mainline.git import git, resolve
-from mainline.register.signature import BEGIN, END
 from mainline.registry import Version
 from mainline.verdict import Check, Verdict
 
 DIGEST = re.compile(r"^sha256:[0-9a-f]{64}$")
 DIGESTS = ("Model-Digest", "Data-Digest", "Split-Digest", "Policy-Digest")
-BLOCK = re.compile(rf"^{BEGIN}$.*?^{END}$", re.MULTILINE | re.DOTALL)
 # What a registration adds in the child commit of a merge.
 ADDED = re.compile(r"^(dvc\.lock|reports/[\w.-]+)$")
 REGULAR = "100644"
@@ -39,20 +37,9 @@ def unsure(name: str, reason: str) -> Check:
     return Check(name, Verdict.INCONCLUSIVE, reason)
 
 
-def raw(root: Path, version: Version) -> str:
-    """The tag object of `version`, headers and message; "" where the tag is a lightweight one."""
-    return git(root, "cat-file", "tag", f"refs/tags/{version.tag}", check=False)
-
-
-def block(message: str) -> str | None:
-    """The signature's block in a tag, with its first and last line; None where there is none."""
-    found = BLOCK.search(message)
-    return found[0] if found else None
-
-
 def tag(root: Path, version: Version) -> Check:
     """The tag is annotated, is called what it is found under, and says each thing once."""
-    content = raw(root, version)
+    content = git(root, "cat-file", "tag", f"refs/tags/{version.tag}", check=False)
     if not content:
         return failed("tag", f"{version.tag} is no annotated tag, so nothing says what it is")
     head, _, message = content.partition("\n\n")
@@ -61,10 +48,10 @@ def tag(root: Path, version: Version) -> Check:
         return failed("tag", f"{version.tag} is the tag of something else ({fields.get('tag')})")
     if fields.get("object") != version.commit:
         return failed("tag", f"{version.tag} was moved while it was looked at")
-    last = BLOCK.sub("", message).strip().rpartition("\n\n")[2]
+    last = registry.BLOCK.sub("", message).strip().rpartition("\n\n")[2]
     said = Counter(line.partition(": ")[0] for line in last.splitlines() if ": " in line)
     twice = next((k for k in registry.TRAILERS if said[k] > 1), None)
-    if twice or len(BLOCK.findall(message)) > 1:
+    if twice or len(registry.BLOCK.findall(message)) > 1:
         return failed("tag", f"{version.tag} says {twice or 'its signature'} twice")
     bad = next((k for k in DIGESTS if not DIGEST.match(version.trailers.get(k, ""))), None)
     if bad:

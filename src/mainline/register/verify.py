@@ -61,7 +61,7 @@ def require(
     checks.append(_sbom(root, version, bill, validate=False))
     if models is not None:
         checks.append(_model(version, models))
-    if models is not None or place.block(place.raw(root, version)) is None:
+    if models is not None or version.signature is None:
         checks.append(_signature(root, version, trusted, models, bill))
     bad = next((c for c in checks if c.verdict in (Verdict.FAIL, Verdict.ERROR)), None)
     if bad is not None:
@@ -211,7 +211,7 @@ def _signature(
     root: Path, version: Version, trusted: Trust, models: Path | None, bill: bytes | None
 ) -> Check:
     """Somebody whom main trusts signed exactly this, or main allows that nobody did."""
-    block, said = place.block(place.raw(root, version)), seal(version)
+    block, said = version.signature, seal(version)
     if block is None and not said.unsigned:
         return failed("signature", f"The tag says it is {said.text} and holds no signature")
     if block is None:
