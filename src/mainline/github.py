@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mainline.errors import MainlineError, RemoteError, UsageError
+from mainline.git import git
 
 PAGE = 100
 MOST_PAGES = 50
 SECONDS = 30
+API = "https://api.github.com"
+# Where GitHub takes files; on another forge or in a test that is the API's own machine.
+UPLOADS = "https://uploads.github.com/"
+ORIGIN = re.compile(r"(?:https://|ssh://git@|git@)github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?")
 
 
 @dataclass(frozen=True)
@@ -41,10 +48,21 @@ class GitHub:
         token = environ.get("GITHUB_TOKEN", "")
         if not token:
             raise RemoteError("GITHUB_TOKEN is not set", "Give it to this step through `env:`")
-        api = environ.get("GITHUB_API_URL") or "https://api.github.com"
-        if not api.startswith(("https://", "http://127.0.0.1:", "http://localhost:")):
-            raise RemoteError("GITHUB_API_URL is not an https address", "Correct or unset it")
-        return cls(api.rstrip("/"), repository, token)
+        return cls(_api(environ), repository, token)
+
+    @classmethod
+    def near(cls, root: Path, environ: Mapping[str, str]) -> GitHub | None:
+        """The repository of the environment, else of the remote `origin`; None where neither is.
+
+        Without GITHUB_TOKEN it can read what anybody may. Raises RemoteError for a bad address.
+        """
+        repository = environ.get("GITHUB_REPOSITORY", "")
+        if not repository:
+            found = ORIGIN.fullmatch(git(root, "remote", "get-url", "origin", check=False))
+            repository = found[1] if found else ""
+        if not repository:
+            return None
+        return cls(_api(environ), repository, environ.get("GITHUB_TOKEN", ""))
 
     def get_all(self, path: str, **query: str) -> list[dict[str, Any]]:
         """All pages of the list at `path` (below the repository). Raises RemoteError."""
@@ -62,27 +80,75 @@ class GitHub:
         return found
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """The JSON answer to one request below the repository. Raises RemoteError."""
-        request = urllib.request.Request(  # noqa: S310 - `of` allows http only to this machine
-            f"{self.api}/repos/{self.repository}/{path}",
-            data=None if body is None else json.dumps(body).encode("utf-8"),
-            method=method,
-            headers={
-                "Authorization": f"Bearer {self.token}",
-                "Accept": "application/vnd.github+json",
-                "X-GitHub-Api-Version": "2022-11-28",
-                "Content-Type": "application/json",
-                "User-Agent": "mainline",
-            },
-        )
+        """The JSON answer to one request below the repository, None for an empty one.
+
+        Raises RemoteError.
+        """
+        content = None if body is None else json.dumps(body).encode("utf-8")
+        said = self._send(method, self._below(path), content, "application/json")
+        try:
+            return json.loads(said.decode("utf-8")) if said else None
+        except ValueError as error:
+            raise RemoteError(f"GitHub could not be asked ({error})", "Try again") from error
+
+    def upload(self, address: str, name: str, content: bytes) -> Any:
+        """Add a file to a release whose `upload_url` is `address`. Raises RemoteError.
+
+        The token goes to GitHub's own machine for files or to the API's, and nowhere else.
+        """
+        place = address.partition("{")[0]
+        if not place.startswith((UPLOADS, f"{self.api}/")):
+            raise RemoteError("The release names a place for its files that is not GitHub's")
+        query = urllib.parse.urlencode({"name": name})
+        said = self._send("POST", f"{place}?{query}", content, "application/octet-stream")
+        return json.loads(said.decode("utf-8"))
+
+    def download(self, asset: int, most: int) -> bytes:
+        """The content of an asset of a release, of at most `most` bytes. Raises RemoteError."""
+        path = self._below(f"releases/assets/{asset}")
+        content = self._send("GET", path, None, "", accept="application/octet-stream", most=most)
+        if len(content) > most:
+            raise RemoteError(f"The asset {asset} holds more than {most:,} bytes")
+        return content
+
+    @staticmethod
+    def quoted(text: str) -> str:
+        """`text` as one part of a path."""
+        return urllib.parse.quote(text, safe="")
+
+    def _below(self, path: str) -> str:
+        return f"{self.api}/repos/{self.repository}/{path}"
+
+    def _send(
+        self, method: str, address: str, content: bytes | None, kind: str,
+        accept: str = "application/vnd.github+json", most: int | None = None,
+    ) -> bytes:  # fmt: skip
+        """The bytes that one request is answered with, of which at most `most` + 1 are read."""
+        request = urllib.request.Request(  # noqa: S310 - `_api` allows http only to this machine
+            address, data=content, method=method,
+            headers={"Accept": accept, "X-GitHub-Api-Version": "2022-11-28",
+                     "User-Agent": "mainline", **({"Content-Type": kind} if kind else {})},
+        )  # fmt: skip
+        if self.token:
+            # A redirection (to where assets are stored) does not get the token.
+            request.add_unredirected_header("Authorization", f"Bearer {self.token}")
+        what = f"{method} {address.removeprefix(self._below('')).partition('?')[0]}"
         try:
             with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
-                return json.loads(answer.read().decode("utf-8"))
+                said: bytes = answer.read() if most is None else answer.read(most + 1)
+                return said
         except urllib.error.HTTPError as error:
-            raise _named(error, f"{method} {path.partition('?')[0]}") from error
+            raise _named(error, what) from error
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise RemoteError(f"GitHub could not be asked ({reason})", "Try again") from error
+
+
+def _api(environ: Mapping[str, str]) -> str:
+    api = environ.get("GITHUB_API_URL") or API
+    if not api.startswith(("https://", "http://127.0.0.1:", "http://localhost:")):
+        raise RemoteError("GITHUB_API_URL is not an https address", "Correct or unset it")
+    return api.rstrip("/")
 
 
 def _permission(what: str) -> str:
@@ -90,6 +156,8 @@ def _permission(what: str) -> str:
     path = what.partition(" ")[2]
     if path.startswith("actions/"):
         return "actions"
+    if "releases" in path:
+        return "contents"
     return "issues" if path.endswith("/events") else "pull-requests"
 
 

@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from releases import Releases
+
 COMMENTS = re.compile(r"/repos/([^/]+/[^/]+)/issues/(\d+)/comments")
 COMMENT = re.compile(r"/repos/([^/]+/[^/]+)/issues/comments/(\d+)")
 PULLS = re.compile(r"/repos/([^/]+/[^/]+)/pulls")
@@ -51,6 +53,7 @@ class Hub:
     runs: list[dict[str, Any]] = field(default_factory=list)
     refused: dict[str, int] = field(default_factory=dict)
     private: bool = False
+    releases: Releases = field(default_factory=Releases)
 
     def open(
         self, number: int, branch: str, sha: str, repository: str = "acme/fraud", title: str = "",
@@ -204,23 +207,32 @@ def serving() -> Iterator[Hub]:
 
     class Handler(BaseHTTPRequestHandler):
         def _do(self) -> None:
-            size = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(size)) if size else None
+            raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             token = self.headers.get("Authorization", "")
-            status, document = hub.answer(self.command, self.path, token, body)
-            content = json.dumps(document).encode()
+            status, content = self._released(raw, token) or self._told(raw, token)
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_PATCH = _do
+        def _released(self, raw: bytes, token: str) -> tuple[int, bytes] | None:
+            parts = urlsplit(self.path)
+            query = {k: v[0] for k, v in parse_qs(parts.query).items()}
+            writes = token == f"Bearer {hub.token}"
+            return hub.releases.answer(self.command, parts.path, query, raw, writes=writes)
+
+        def _told(self, raw: bytes, token: str) -> tuple[int, bytes]:
+            body = json.loads(raw) if raw else None
+            status, document = hub.answer(self.command, self.path, token, body)
+            return status, json.dumps(document).encode()
+
+        do_GET = do_POST = do_PATCH = do_DELETE = _do
 
         def log_message(self, *_: Any) -> None:
             """Stay silent."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    hub.url = f"http://127.0.0.1:{server.server_port}"
+    hub.url = hub.releases.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from mainline import environment, registry
+from mainline import assets, environment, registry
 from mainline.compare.cache import dvc_md5, from_cache
 from mainline.data import schema, table
 from mainline.errors import MainlineError, NotMeasured
@@ -177,7 +177,8 @@ def lend_cache(root: Path, tree: Path) -> None:
 def fetch_model(tree: Path, python: Path, base: Base) -> bool:
     """Whether the model that the lock of `tree` names is in `tree/models` now.
 
-    Of a version it is the one that was registered, by its digest.
+    Of a version it is the one that was registered, by its digest: from the cache, the store or
+    the assets of its GitHub release. Raises DataError where the release holds another model.
     """
     lock = tree / "dvc.lock"
     if not lock.exists():
@@ -194,7 +195,8 @@ def fetch_model(tree: Path, python: Path, base: Base) -> bool:
     if (models / "model.json").exists() and _registered(models, base):
         return True
     shutil.rmtree(models, ignore_errors=True)
-    return False
+    # The last resort of a version is its GitHub release; it takes no other model than the tag's.
+    return base.version is not None and assets.download(tree, base.version, models)
 
 
 def locked_model(lock: str) -> str | None:
