@@ -1,4 +1,4 @@
-"""`mainline keygen`: a pair of keys to sign releases with, the private one outside the repository."""
+"""`mainline keygen`: a pair of keys that signs versions; the private one stays out of Git."""
 
 from __future__ import annotations
 
