@@ -204,13 +204,20 @@ def command(
     home.mkdir(parents=True, exist_ok=True)
     environment = {**_environment(path / "src", home), "MAINLINE_WORKERS": str(workers)}
     if log is not None:
-        environment["MAINLINE_LOG"] = log
+        environment["MAINLINE_LOG"] = log if "://" in log else str(Path(log).resolve())
     if version is not None:
         environment["MAINLINE_VERSION"] = version
-    arguments = [
-        sys.executable, "-m", "bentoml", "serve", str(path), "--host", host, "--port", str(port),
-        "--timeout-keep-alive", str(KEEP_ALIVE), "--timeout-graceful-shutdown", str(DRAIN),
-    ]  # fmt: skip
+    if sys.platform == "linux":
+        arguments = [
+            sys.executable, "-m", "mainline.serve.arbiter", "--host", host, "--port", str(port),
+            "--workers", str(workers), "--keep-alive", str(KEEP_ALIVE), "--drain", str(DRAIN),
+        ]  # fmt: skip
+    else:  # where a process that has loaded the model cannot be forked
+        arguments = [
+            sys.executable, "-m", "bentoml", "serve", str(path), "--host", host,
+            "--port", str(port), "--timeout-keep-alive", str(KEEP_ALIVE),
+            "--timeout-graceful-shutdown", str(DRAIN),
+        ]  # fmt: skip
     return arguments, environment
 
 

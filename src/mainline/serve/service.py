@@ -1,76 +1,27 @@
-"""The Bento's service: the ASGI application of `mainline.serve.app` inside BentoML's server."""
+"""The Bento's service: the ASGI application of `mainline.serve.app` inside BentoML's server.
+
+`bentoml serve` runs it by BentoML's own processes, `mainline serve` and the image by those of
+`mainline.serve.arbiter`. What is heavy is imported in `mainline.serve.loading`, since BentoML
+imports this module to build and to start, too.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import bentoml
 from bentoml._internal.context import server_context
 
-from mainline.errors import DataError
-
-RECORD = "mainline.json"
-HERE = Path(__file__).resolve().parents[2]
-
-
-def place() -> tuple[Path, Path]:
-    """The folder of `models/` and `schema.yaml`, and the one whose `src/` holds the features.
-
-    In a Bento the content of `src/` stands beside `models/`; in a checkout below it.
-    """
-    return (HERE, HERE.parent) if (HERE / "params.yaml").is_file() else (HERE.parent, HERE.parent)
-
-
-def check_digest(folder: Path, found: str) -> dict[str, Any]:
-    """The Bento's record; DataError when the model in it is not the one that it was built with."""
-    if not (folder / RECORD).is_file():
-        return {}
-    record: dict[str, Any] = json.loads((folder / RECORD).read_text("utf-8"))
-    if record["digest"] != found:
-        raise DataError(
-            f"The model in this Bento is {found} and it was built with {record['digest']}",
-            "Build it again from the registered version",
-        )
-    return record
-
 
 def create() -> Any:
     """The application around the model of this Bento (or of this checkout)."""
-    # A thread a core for a handful of rows costs more than it brings.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # The forker's code can tell that it is in production.
-    os.environ["MAINLINE_SERVING"] = "1"
+    from mainline.serve import loading
 
-    from mainline import settings
-    from mainline.data import schema
-    from mainline.files import digest_tree
-    from mainline.serve.app import Service
-    from mainline.serve.log import PredictionLog
-    from mainline.serve.scoring import Scorer
-    from mainline.serve.web import Limits
-    from mainline.train.bundle import load
-
-    folder, root = place()
-    record = check_digest(folder, digest_tree(folder / "models"))
-    options = settings.load(folder)
-    version = os.environ.get("MAINLINE_VERSION") or record.get("version") or "unversioned"
-    return Service(
-        Scorer(load(folder / "models", root)),
-        schema.load(folder),
-        version=version,
-        limits=Limits(
-            options.serve.max_rows, options.serve.max_body_bytes,
-            options.serve.max_requests, options.serve.timeout_seconds,
-        ),
-        log=PredictionLog(os.environ.get("MAINLINE_LOG") or options.monitor.log),
-        entity_key=os.environ.get("MAINLINE_ENTITY_KEY"),
-    )
+    return loading.application(loading.load())
 
 
 class Front:
@@ -113,6 +64,8 @@ class Mainline:
     """Loads the model once a worker, and refuses one that was not built into this Bento."""
 
     def __init__(self) -> None:
+        if Front.service is not None:  # made by `mainline.serve.worker` from what was loaded once
+            return
         worker = server_context.worker_index is not None and os.name == "posix"
         try:
             Front.service = create()

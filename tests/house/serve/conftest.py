@@ -56,7 +56,7 @@ train:
   seed: 0
 evaluate: {metrics: [roc_auc], threshold: {rule: max_fpr, value: 0.1}}
 gate: {metric: roc_auc, delta: 0.05}
-serve: {max_rows: 50, max_body_bytes: 20000}
+serve: {max_rows: 50, max_body_bytes: 20000, timeout_seconds: 3}
 monitor: {maturity_days: 0}
 """
 
@@ -69,6 +69,8 @@ def build(frame):
     if os.environ.get("MAINLINE_SERVING") == "1" and os.environ.get("OWN_BUG") == "raise":
         if (frame["amount"] == 666).any():
             raise ValueError("secret detail")
+    if os.environ.get("OWN_BUG") == "hang" and (frame["amount"] == 777).any():
+        time.sleep(600)
     if os.environ.get("OWN_BUG") == "slow":
         time.sleep(0.3)
     made = frame.copy()
