@@ -8,14 +8,15 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mainline import registry, settings
 from mainline.errors import MainlineError
 from mainline.files import digest_bytes, digest_file, digest_tree, short
-from mainline.git import git, require_history
+from mainline.git import git, is_repository, require_history
 from mainline.register import place, sbom, signature, statement, trust
 from mainline.register.place import failed, passed, unsure
 from mainline.register.trust import NotTrusted, Trust
@@ -66,6 +67,23 @@ def require(
     bad = next((c for c in checks if c.verdict in (Verdict.FAIL, Verdict.ERROR)), None)
     if bad is not None:
         raise NotTrusted(f"{version.tag} is refused: {bad.reason}", REFUSED)
+
+
+def require_bento(root: Path, bento: Path, record: Mapping[str, Any]) -> None:
+    """Like `require` for the model in a built Bento, by the version that its `record` names.
+
+    The Bento of a candidate names no registered version, and outside a repository there is no tag
+    to ask: then it is its own record that it was held against, and nothing more.
+    """
+    if not is_repository(root):
+        return
+    known = registry.versions(root, str(record.get("name")))
+    version = next((v for v in known if v.name == record.get("version")), None)
+    if version is None:
+        return
+    bill = bento / "src" / sbom.FILE
+    content = bill.read_bytes() if bill.is_file() else None
+    require(root, version, bento / "src" / "models", content)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from mainline.data import schema
 from mainline.errors import DataError, MainlineError
 from mainline.evaluate import evaluate, predictions
 from mainline.files import digest_file, digest_tree
+from mainline.register import verify
 from mainline.registry import Version
 from mainline.rollout import host, rollout, state
 from mainline.rollout.rehearse import rehearse
@@ -49,11 +50,14 @@ class Traffic:
 def bento_of(root: Path, version: Version) -> Path:
     """The built Bento of `version`, built now where it is not there.
 
-    Its model is the registered one, byte for byte. Raises DataError when the store does not have
-    it and training it again gives another.
+    Its model is the registered one, byte for byte. Raises NotTrusted when the version is not what
+    its tag says or nobody who is trusted signed it, DataError when the store does not have the
+    model and training it again gives another.
     """
+    verify.require(root, version)
     path = root / build.HOME / "bentos" / version.model / version.name
     if path.is_dir() and build.check(path)["digest"] == version.digest:
+        verify.require_bento(root, path, build.check(path))
         return path
     models = root / "models"
     if models.is_dir() and digest_tree(models) == version.digest:

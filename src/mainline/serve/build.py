@@ -18,6 +18,7 @@ import yaml
 from mainline import registry, settings
 from mainline.errors import DataError, SettingsError, UsageError
 from mainline.files import digest_file, digest_tree, write_json
+from mainline.register import verify
 
 RECORD = "mainline.json"
 HOME = Path("build", "bentoml")
@@ -69,6 +70,7 @@ def _version(root: Path, model: str, asked: str | None, digest: str) -> str:
             f"models/ holds {digest} and {found.tag} was registered with {found.digest}",
             f"Check out {found.commit[:12]} and run `./mainline pipeline`, or pull its model",
         )
+    verify.require(root, found, root / "models")
     return found.name
 
 
@@ -198,7 +200,7 @@ def command(
     where not given); `version` is what /version says (the Bento's own where not given).
     """
     path = find(root, bento)
-    check(path)
+    verify.require_bento(root, path, check(path))
     # BentoML empties a folder of its home at the start: two services must not share one.
     home = (root / "build" / "serve" / str(port)).resolve()
     home.mkdir(parents=True, exist_ok=True)
