@@ -190,21 +190,24 @@ def command(
     *,
     host: str = "127.0.0.1",
     port: int = 3000,
-    workers: int = 1,
+    workers: int | None = None,
     log: str | None = None,
     version: str | None = None,
 ) -> tuple[list[str], dict[str, str]]:
     """The argument list and the environment that serve `bento`, after its model was checked.
 
     For a supervisor, or for `serve`. `log` is the address of the prediction log (MAINLINE_LOG
-    where not given); `version` is what /version says (the Bento's own where not given).
+    where not given); `version` is what /version says (the Bento's own where not given); `workers`
+    is MAINLINE_WORKERS where not given.
     """
     path = find(root, bento)
     verify.require_bento(root, path, check(path))
     # BentoML empties a folder of its home at the start: two services must not share one.
     home = (root / "build" / "serve" / str(port)).resolve()
     home.mkdir(parents=True, exist_ok=True)
-    environment = {**_environment(path / "src", home), "MAINLINE_WORKERS": str(workers)}
+    environment = _environment(path / "src", home)
+    if workers is not None:
+        environment["MAINLINE_WORKERS"] = str(workers)
     if log is not None:
         environment["MAINLINE_LOG"] = log if "://" in log else str(Path(log).resolve())
     if version is not None:
@@ -212,7 +215,7 @@ def command(
     if sys.platform == "linux":
         arguments = [
             sys.executable, "-m", "mainline.serve.arbiter", "--host", host, "--port", str(port),
-            "--workers", str(workers), "--keep-alive", str(KEEP_ALIVE), "--drain", str(DRAIN),
+            "--keep-alive", str(KEEP_ALIVE), "--drain", str(DRAIN),
         ]  # fmt: skip
     else:  # where a process that has loaded the model cannot be forked
         arguments = [
@@ -228,7 +231,7 @@ def serve(
     bento: str | Path | None = None,
     host: str = "127.0.0.1",
     port: int = 3000,
-    workers: int = 1,
+    workers: int | None = None,
     log: str | None = None,
     version: str | None = None,
 ) -> None:
