@@ -20,6 +20,8 @@ app = typer.Typer(
     help="Git as the control plane of a machine-learning model.",
 )  # fmt: skip
 Base = Annotated[str, typer.Option(help="auto, or a version, branch or commit to compare with")]
+Push = Annotated[bool, typer.Option(help="write the tag to origin first, where races are seen")]
+Reason = Annotated[str, typer.Option(help="why, for `mainline history`")]
 
 
 def root() -> Path:
@@ -96,8 +98,16 @@ def report(
 
 
 @app.command()
-def gate() -> None:
+def gate(
+    ask: Annotated[bool, typer.Option(help="which run's verdicts were accepted")] = False,
+    tell: Annotated[bool, typer.Option(help="an issue says which merge to revert")] = False,
+) -> None:
     """Turn all verdict files into one exit status."""
+    if ask or tell:
+        from mainline.report import blame, merged
+
+        console.done(blame.tell(root()) if tell else merged.tell(root()))
+        return
     from mainline.report import gate as step
 
     console.show(step.run(root()))
@@ -117,23 +127,53 @@ def check(base: Base = "auto") -> None:
 @app.command()
 def register(
     push: Annotated[bool, typer.Option(help="push the tag to origin")] = False,
+    needed: Annotated[bool, typer.Option(help="only say whether there is anything to do")] = False,
 ) -> None:
     """Register the approved commit: an annotated tag with the digests and the verdict."""
     from mainline.register import register as step
 
-    console.done(step.run(root(), push=push))
+    console.done(step.needed(root()) if needed else step.run(root(), push=push))
 
 
 @app.command()
 def promote(
     version: Annotated[str, typer.Argument(help="such as v1.0.0 or card-fraud@v1.0.0")],
-    to: Annotated[str, typer.Option(help="dev, staging, prod or archived")] = "prod",
-    push: Annotated[bool, typer.Option(help="push the tag to origin")] = False,
+    to: Annotated[str, typer.Option(help="dev, staging or prod")] = "prod",
+    push: Push = False,
+    reason: Reason = "",
 ) -> None:
     """Assign a version to a stage."""
-    from mainline.register import register as step
+    from mainline.register import lifecycle as step
 
-    console.done(step.assign(root(), version, to, push=push))
+    console.done(step.assign(root(), version, to, push=push, reason=reason))
+
+
+@app.command()
+def rollback(
+    version: Annotated[str | None, typer.Argument(help="default: the one before")] = None,
+    push: Push = False,
+    reason: Reason = "",
+) -> None:
+    """Put the version before back at prod; twice is once."""
+    from mainline.register import lifecycle as step
+
+    console.done(step.rollback(root(), version, push=push, reason=reason))
+
+
+@app.command()
+def archive(version: str, push: Push = False, reason: Reason = "") -> None:
+    """Mark a version as one that is not to be used again."""
+    from mainline.register import lifecycle as step
+
+    console.done(step.archive(root(), version, push=push, reason=reason))
+
+
+@app.command()
+def history() -> None:
+    """Who registered, promoted, rolled back and archived what, when and why."""
+    from mainline.register import lifecycle as step
+
+    console.done(step.history(root()))
 
 
 @app.command()

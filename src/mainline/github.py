@@ -194,14 +194,29 @@ def open_issue(title: str, body: str, environ: Mapping[str, str]) -> Opened:
     except MainlineError as error:
         return Opened(f"No issue was opened: {error.cause}")
     content = {"title": title, "body": body}
-    same = [
-        i
-        for i in github.get_all("issues", state="open")
-        if i.get("title") == title and "pull_request" not in i
-    ]
-    if same:
-        number = int(same[0]["number"])
+    number = _open_issue(github, title)
+    if number is not None:
         answer = github.call("PATCH", f"issues/{number}", content)
         return Opened(f"Issue #{number} is up to date", answer.get("html_url"))
     answer = github.call("POST", "issues", content)
     return Opened(f"Issue #{answer['number']} was opened", answer.get("html_url"))
+
+
+def close_issue(title: str, environ: Mapping[str, str]) -> Opened:
+    """Close the open issue with this title, where there is one; a refusal is RemoteError."""
+    try:
+        github = GitHub.of(environ)
+    except MainlineError as error:
+        return Opened(f"No issue was looked for: {error.cause}")
+    number = _open_issue(github, title)
+    if number is None:
+        return Opened("No issue is open about this")
+    github.call("PATCH", f"issues/{number}", {"state": "closed"})
+    return Opened(f"Issue #{number} was closed")
+
+
+def _open_issue(github: GitHub, title: str) -> int | None:
+    """The number of the open issue with this title, the oldest where there are several."""
+    found = github.get_all("issues", state="open")
+    same = [int(i["number"]) for i in found if i.get("title") == title and "pull_request" not in i]
+    return min(same, default=None)

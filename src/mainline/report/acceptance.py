@@ -80,7 +80,7 @@ def ask(environ: Mapping[str, str] = os.environ) -> Asked:
             return Asked()
         number, commit = wanted
         github = GitHub.of(environ)
-        pull = _pull(github.call("GET", f"pulls/{number}"))
+        pull = proposed(github.call("GET", f"pulls/{number}"))
         if pull.commit != commit:
             return Asked(why=f"#{number} has moved on from {commit[:12]}")
         if LABEL not in pull.labels:
@@ -117,7 +117,7 @@ def of_event(environ: Mapping[str, str]) -> tuple[int, str] | None:
     return (int(number), environ["GITHUB_SHA"]) if number else None
 
 
-def _pull(found: Mapping[str, Any]) -> Proposed:
+def proposed(found: Mapping[str, Any]) -> Proposed:
     head = found["head"]
     return Proposed(
         int(found["number"]), str(head["sha"]), str(head["ref"]),

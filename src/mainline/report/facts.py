@@ -10,7 +10,7 @@ from typing import Any
 from mainline import inputs, settings
 from mainline.errors import MainlineError
 from mainline.git import head
-from mainline.report import acceptance, gate
+from mainline.report import gate
 from mainline.report.acceptance import Acceptance
 from mainline.report.changes import Changes, collect
 from mainline.settings import Settings
@@ -53,7 +53,7 @@ def read(root: Path) -> Facts:
     absent: dict[str, str] = {}
     options = _settings(root, absent)
     verdicts = gate.read_all(root)
-    asked = acceptance.ask()
+    asked = gate.asked(root, verdicts)
     judged = gate.judge(root, verdicts, options, asked)
     # What lies there of a step that did not come to run has the numbers of an earlier run.
     verdicts |= {c.name: c.reason for c in judged.checks if c.name in gate.not_run(judged)}

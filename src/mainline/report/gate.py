@@ -11,7 +11,7 @@ from mainline.compare import policy
 from mainline.errors import MainlineError, NotMeasured
 from mainline.files import digest_tree
 from mainline.git import git, on_main
-from mainline.report import acceptance
+from mainline.report import acceptance, merged
 from mainline.report.acceptance import Asked
 from mainline.settings import Settings
 from mainline.verdict import Check, StepVerdict, Verdict, read_verdict
@@ -33,9 +33,24 @@ def run(root: Path) -> StepVerdict:
     what that step did not let run, and FAIL like it. What is INCONCLUSIVE passes where a person
     has accepted it (`acceptance`), and nothing else does.
     """
-    done = judge(root, read_all(root), settings.load(root), acceptance.ask())
+    verdicts = read_all(root)
+    done = judge(root, verdicts, settings.load(root), asked(root, verdicts))
     done.write(root)
     return done
+
+
+def asked(root: Path, verdicts: dict[str, StepVerdict | str]) -> Asked:
+    """The acceptance of this run's pull request; at a release, that of what was merged."""
+    found = acceptance.ask()
+    return found if found != Asked() else merged.holds(root, verdicts)
+
+
+def accepted_by(done: StepVerdict) -> tuple[str, int] | None:
+    """Who let through what was INCONCLUSIVE, and on which pull request; None where nobody did."""
+    check = next((c for c in done.checks if c.name == "accepted"), None)
+    if check is None or check.verdict is not Verdict.PASS or check.n is None:
+        return None
+    return str(check.value), check.n
 
 
 def read_all(root: Path) -> dict[str, StepVerdict | str]:
@@ -93,7 +108,8 @@ def lift(found: StepVerdict, asked: Asked) -> StepVerdict:
         for c in found.checks
     )  # fmt: skip
     reason = f"Accepted: {accepted}"
-    check = Check("accepted", Verdict.PASS, reason, value=accepted.who, scope="gate")
+    check = Check("accepted", Verdict.PASS, reason, value=accepted.who, n=accepted.pull,
+                  unit="pull request", scope="gate")  # fmt: skip
     return replace(found, checks=(*lifted, check))
 
 
