@@ -48,12 +48,14 @@ class Key:
 
 
 class NoKey(Refused):
-    """401 or 403; `headers` says what is wanted (RFC 6750)."""
+    """401 or 403; its `headers` say what is wanted (RFC 6750)."""
 
     def __init__(self, http: int, detail: str, challenge: str) -> None:
-        title = "No valid key" if http == 401 else "The key does not open this"
-        super().__init__(http, "no-key" if http == 401 else "not-allowed", title, detail)
-        self.headers = [(b"www-authenticate", challenge.encode("ascii"))]
+        kind, title = ("no-key", "No valid key")
+        if http == 403:
+            kind, title = ("not-allowed", "The key does not open this")
+        wanted = ((b"www-authenticate", challenge.encode("ascii")),)
+        super().__init__(http, kind, title, detail, headers=wanted)
 
 
 def read(path: Path) -> dict[str, Key]:
