@@ -130,7 +130,8 @@ def parse_signature(message: str) -> bytes | None:
 
 def reason_of(message: str) -> str:
     """What the message says in its second paragraph; empty where that is its trailers."""
-    parts = [p.strip() for p in message.replace("\r\n", "\n").split("\n\n") if p.strip()]
+    text = BLOCK.sub("", message.replace("\r\n", "\n")).strip()
+    parts = [p for p in text.split("\n\n") if p.strip()]
     return " ".join(parts[1].split()) if len(parts) > 2 else ""
 
 

@@ -1,0 +1,67 @@
+"""The message of a tag: title, reason, trailers, and the signature where there is one."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from mainline.errors import NotMeasured
+from mainline.verdict import StepVerdict, Verdict, read_verdict
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
+LONGEST = 500
+NONE = "none"
+
+
+def write(title: str, reason: str, trailers: Mapping[str, str], block: str = "") -> str:
+    """The message; every value is one line, so that no text becomes a trailer of its own."""
+    lines = "\n".join(f"{key}: {one_line(value)}" for key, value in trailers.items())
+    return "\n\n".join(p for p in (one_line(title), one_line(reason), lines, block) if p)
+
+
+def one_line(text: str) -> str:
+    """`text` on one line of readable length, without control characters."""
+    clean = " ".join(CONTROL.sub(" ", text).split())
+    return clean if len(clean) <= LONGEST else clean[: LONGEST - 1] + "…"
+
+
+def trailers(
+    approved: StepVerdict, digest: str, sbom: str, environ: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """What was approved, on what, by whom: all trailers but Signed-By, which comes last.
+
+    `digest` is that of the bundle and `sbom` that of the SBOM.
+    """
+    accepted = next((c.value for c in approved.checks
+                     if c.name == "accepted" and c.verdict is Verdict.PASS), None)  # fmt: skip
+    given = approved.inputs
+    return {
+        "Model-Digest": digest,
+        "Data-Digest": given.get("data") or NONE,
+        "Split-Digest": given.get("split") or NONE,
+        "Policy-Digest": given.get("policy") or NONE,
+        "Base": given.get("base") or NONE,
+        "Verdict": approved.verdict.value,
+        "Accepted-By": environ.get("MAINLINE_ACCEPTED_BY") or str(accepted or NONE),
+        "Pull-Request": environ.get("MAINLINE_PULL_REQUEST") or NONE,
+        "Run": run_address(environ),
+        "SBOM-Digest": sbom,
+    }
+
+
+def compared(root: Path) -> str:
+    """What the comparison said in the end; empty where there is none."""
+    try:
+        return read_verdict(root / "reports" / "verdicts" / "compare.json").checks[-1].reason
+    except (NotMeasured, IndexError):
+        return ""
+
+
+def run_address(environ: Mapping[str, str] = os.environ) -> str:
+    """The address of the workflow's run, or `local`."""
+    names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
+    server, repository, number = (environ.get(n, "") for n in names)
+    known = server and repository and number
+    return f"{server}/{repository}/actions/runs/{number}" if known else "local"
