@@ -222,6 +222,10 @@ def _forget(pid: int) -> None:
 
 def load() -> Any:
     """Import and load everything that a worker needs, without starting a thread."""
+    from bentoml._internal.log import configure_server_logging
+
+    # First: it silences each logger that is there already.
+    configure_server_logging()
     from mainline.serve import loading
 
     loaded = loading.load()

@@ -116,11 +116,9 @@ def run(loader: Loader, index: int) -> int:
 def application(loaded: Any, slot: Slot, index: int) -> Any:
     """BentoML's application around the loaded model."""
     from bentoml._internal.context import server_context
-    from bentoml._internal.log import configure_server_logging
 
     from mainline.serve import loading, service
 
-    configure_server_logging()
     server_context.worker_index = index + 1
     server_context.service_name = service.Mainline.name  # type: ignore[attr-defined]
     server_context.service_type = "entry_service"
