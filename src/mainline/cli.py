@@ -127,12 +127,12 @@ def check(base: Base = "auto") -> None:
 @app.command()
 def register(
     push: Annotated[bool, typer.Option(help="push the tag to origin")] = False,
-    needed: Annotated[bool, typer.Option(help="only say whether there is anything to do")] = False,
+    plan: Annotated[bool, typer.Option(help="only say whether there is anything to do")] = False,
 ) -> None:
     """Register the approved commit: an annotated tag with the digests and the verdict."""
     from mainline.register import register as step
 
-    console.done(step.needed(root()) if needed else step.run(root(), push=push))
+    console.done(step.plan(root()) if plan else step.run(root(), push=push))
 
 
 @app.command()
