@@ -36,18 +36,25 @@ def git(
 
 
 def ask_git(
-    root: Path, *arguments: str, stdin: str | None = None, env: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run `git ARGUMENTS` in `root`; returns how it ended and all that it said."""
+    root: Path, *arguments: str, stdin: str | None = None, env: Mapping[str, str] | None = None,
+    seconds: float | None = None,
+) -> subprocess.CompletedProcess[str]:  # fmt: skip
+    """Run `git ARGUMENTS` in `root`; returns how it ended and all that it said.
+
+    After `seconds`, where they are given, it is stopped and counts as failed.
+    """
     if shutil.which("git") is None:
         raise UsageError("Git was not found", "Install Git and try again")
     # A hook or a credential prompt must never hang a pipeline.
     variables = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", **(env or {})}
-    return subprocess.run(
-        ["git", "-c", "core.quotepath=off", *arguments],
-        cwd=root, input=stdin, capture_output=True, text=True, encoding="utf-8",
-        errors="replace", env=variables, check=False,
-    )  # fmt: skip
+    words = ["git", "-c", "core.quotepath=off", *arguments]
+    try:
+        return subprocess.run(
+            words, cwd=root, input=stdin, capture_output=True, text=True, encoding="utf-8",
+            errors="replace", env=variables, check=False, timeout=seconds,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(words, 124, "", f"no answer in {seconds:g} s")
 
 
 def is_repository(root: Path) -> bool:
