@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mainline import registry
 from mainline.data.store import locked_data, pointer
-from mainline.git import git, resolve
+from mainline.git import ask_git, git, resolve
 from mainline.registry import Version
 from mainline.verdict import Check, Verdict
 
@@ -20,6 +20,7 @@ DIGESTS = ("Model-Digest", "Data-Digest", "Split-Digest", "Policy-Digest")
 # What a registration adds in the child commit of a merge.
 ADDED = re.compile(r"^(dvc\.lock|reports/[\w.-]+)$")
 REGULAR = "100644"
+PATIENCE = 20  # seconds for a remote
 
 
 def passed(name: str, reason: str) -> Check:
@@ -76,12 +77,8 @@ def remote(root: Path, version: Version) -> Check:
 
 
 def _listed(root: Path, ref: str) -> list[str] | None:
-    from mainline.errors import MainlineError
-
-    try:
-        return git(root, "ls-remote", "origin", ref).splitlines()
-    except MainlineError:
-        return None
+    asked = ask_git(root, "ls-remote", "origin", ref, seconds=PATIENCE)
+    return asked.stdout.splitlines() if asked.returncode == 0 else None
 
 
 def history(root: Path, version: Version) -> Check:

@@ -124,7 +124,9 @@ def _hash(content: str) -> dict[str, str]:
 
 
 def _bytes(body: dict[str, Any]) -> bytes:
-    return (json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8")
+    # Compact: only that form is written by the fast encoder, and each serve makes it again.
+    text = json.dumps(body, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+    return f"{text}\n".encode()
 
 
 def differences(content: bytes, lock: str, name: str, version: str, digest: str) -> list[str]:

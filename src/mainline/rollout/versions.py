@@ -54,7 +54,7 @@ def bento_of(root: Path, version: Version) -> Path:
     its tag says or nobody who is trusted signed it, DataError when the store does not have the
     model and training it again gives another.
     """
-    verify.require(root, version)
+    verify.require(root, version, ask=True)
     path = root / build.HOME / "bentos" / version.model / version.name
     if path.is_dir() and build.check(path)["digest"] == version.digest:
         verify.require_bento(root, path, build.check(path))
