@@ -126,8 +126,8 @@ class Bundle:
         return json.loads((self.folder / "profile.json").read_text("utf-8"))
 
 
-def scores_of(estimator: Any, inputs: pd.DataFrame, task: str) -> np.ndarray:
-    """Scores of a fitted estimator, shaped as `Bundle.predict` says."""
+def scores_of(estimator: Any, inputs: Any, task: str) -> np.ndarray:
+    """Scores of a fitted estimator for the rows that it takes, shaped as `Bundle.predict` says."""
     if task == "regression":
         scores = np.asarray(estimator.predict(inputs), dtype=float).reshape(-1, 1)
     else:
