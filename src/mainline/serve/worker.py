@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from mainline.errors import MainlineError
+from mainline.serve.protocol import Protocol
 
 if TYPE_CHECKING:
     from mainline.serve.loader import Loader, Slot
@@ -100,8 +101,8 @@ def run(loader: Loader, index: int) -> int:
         print(f"mainline: {error}", file=sys.stderr, flush=True)
         return error.status
     config = uvicorn.Config(
-        app, loop="uvloop", http="httptools", lifespan="on", log_config=None, access_log=False,
-        server_header=False, backlog=2048, timeout_keep_alive=loader.keep_alive,
+        app, loop="uvloop", http=Protocol, ws="none", lifespan="on", log_config=None,
+        access_log=False, server_header=False, backlog=2048, timeout_keep_alive=loader.keep_alive,
         timeout_graceful_shutdown=loader.drain,
     )  # fmt: skip
     listener = socket.socket(fileno=loader.listener)
