@@ -19,6 +19,7 @@ from mainline import registry, settings
 from mainline.errors import DataError, SettingsError, UsageError
 from mainline.files import digest_file, digest_tree, write_json
 from mainline.register import verify
+from mainline.serve import keys
 
 RECORD = "mainline.json"
 HOME = Path("build", "bentoml")
@@ -212,6 +213,9 @@ def command(
         environment["MAINLINE_LOG"] = log if "://" in log else str(Path(log).resolve())
     if version is not None:
         environment["MAINLINE_VERSION"] = version
+    known = keys.place(root, settings.load(path / "src").serve.keys)
+    if known is not None:  # it stays here, so that it can be changed while the service runs
+        environment["MAINLINE_KEYS"] = str(known)
     if sys.platform == "linux":
         arguments = [
             sys.executable, "-m", "mainline.serve.arbiter", "--host", host, "--port", str(port),
