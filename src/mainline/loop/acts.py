@@ -40,7 +40,12 @@ def first_release(shop: Workshop, act: dict[str, Any]) -> None:
     for words in (("pipeline",), ("compare",), ("report",), ("gate",)):
         shop.mainline(act["id"], *words)
     keep_report(shop, act, shop.work, "First release: no base yet")
-    shop.mainline(act["id"], "register", "--push")
+    register(shop, act)
+
+
+def register(shop: Workshop, act: dict[str, Any]) -> None:
+    """The signed tag, pushed."""
+    shop.mainline(act["id"], "register", "--push", env=shop.signing)
 
 
 def propose(shop: Workshop, number: int, branch: str, change: Callable[[Path], str]) -> Job:
@@ -77,14 +82,16 @@ def merge(shop: Workshop, job: Job) -> None:
 
 def release(shop: Workshop, act: dict[str, Any], expect: int = 0) -> str:
     """What `release.yml` and `deploy.yml` do after a merge; returns the version."""
-    for words in (("pipeline",), ("compare",), ("gate",), ("register", "--push")):
+    for words in (("pipeline",), ("compare",), ("gate",)):
         shop.mainline(act["id"], *words)
+    register(shop, act)
     return deploy(shop, act, expect)
 
 
 def deploy(shop: Workshop, act: dict[str, Any], expect: int = 0) -> str:
     """Build the newest version and take it through its stages; returns its name."""
     name, version = act["id"], newest(shop)
+    shop.mainline(name, "verify", version)
     shop.mainline(name, "build", version)
     step = shop.mainline(name, "rollout", "rehearse", version, "--no-down",
                          expect=(expect, PLATFORM))  # fmt: skip
@@ -156,8 +163,9 @@ def broken_release(shop: Workshop, act: dict[str, Any], job: Job) -> None:
 
 def release_revert(shop: Workshop, act: dict[str, Any]) -> None:
     """What `release.yml` does after the revert: main has the model of production again."""
-    for words in (("pipeline",), ("compare",), ("gate",), ("register", "--push")):
+    for words in (("pipeline",), ("compare",), ("gate",)):
         shop.mainline(act["id"], *words)
+    register(shop, act)
 
 
 def _revert(clone: Path) -> str:

@@ -17,11 +17,14 @@ from typing import Any
 
 from mainline import console, throwaway
 from mainline.errors import MainlineError
+from mainline.files import write_text
 from mainline.git import git
+from mainline.register import keygen
+from mainline.register.signature import KEY
 
 NAMES = {0: "PASS", 10: "FAIL", 11: "INCONCLUSIVE", 12: "ERROR"}
 # Commands whose status is a verdict; of all others 0 means only that they worked.
-JUDGES = ("pipeline", "compare", "gate", "monitor", "rollout rehearse")
+JUDGES = ("pipeline", "compare", "gate", "verify", "monitor", "rollout rehearse")
 
 # Settings of the run that the loop was started in; its own jobs have theirs.
 NOT_PASSED_ON = ("MAINLINE_ROOT", "MAINLINE_LOG", "PYTHONPATH", "GITHUB_STEP_SUMMARY",
@@ -74,6 +77,7 @@ class Workshop:
         self.source, self.folder = source, folder
         self.remote, self.work = folder / "remote.git", folder / "work"
         self.feed, self.log, self.labels = folder / "feed", folder / "log", folder / "labels"
+        self.signing: dict[str, str] = {}  # what the workflow's secret would be
         self.story = Story()
         self._children: set[subprocess.Popen[str]] = set()
         self._print = threading.Lock()
@@ -83,8 +87,17 @@ class Workshop:
         git(self.folder, "init", "--quiet", "--bare", "--initial-branch=main", str(self.remote))
         throwaway.found(self.source, self.work, "loop")
         git(self.work, "remote", "add", "origin", str(self.remote))
+        self._sign_versions()
         self.commit(self.work, f"Start from {git(self.source, 'rev-parse', 'HEAD')[:12]}")
         git(self.work, "push", "--quiet", "--set-upstream", "origin", "main")
+
+    def _sign_versions(self) -> None:
+        """A pair of keys: what nobody signed is not released from here."""
+        made = keygen.run(self.work, self.folder / "signing.pem")
+        path = self.work / "params.yaml"
+        text = path.read_text("utf-8").replace("unsigned: allow ", "unsigned: refuse")
+        write_text(path, text.replace("public_key: null", f"public_key: {made['public']}"))
+        self.signing = {KEY: Path(made["private"]).read_text("utf-8")}
 
     def clone(self, name: str, branch: str) -> Path:
         """Another clone of the remote, as a CI job has one, with the first one's DVC cache."""
