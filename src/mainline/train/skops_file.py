@@ -56,6 +56,9 @@ ALLOWED = frozenset(
         "sklearn.utils.validation.check_array",
     }
 )
+# What an archive may unpack to: so many bytes, and so many for each of its own. Models shrink to a
+# tenth or so; Deflate can do a thousandth.
+ROOM, RATIO, MOST_MEMBERS = 64_000_000, 100, 100_000
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -139,12 +142,35 @@ def _renumber(node: Any, numbers: dict[Any, int], files: dict[str, str]) -> Any:
     return out
 
 
+def _refuse_bomb(content: bytes) -> None:
+    """Raise DataError unless the archive's members are what a model's may be, each once.
+
+    No more is unpacked of a member than its entry declares, so the declared sizes bound it all.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+        raise DataError(f"The model file is damaged ({error})", "Train it again") from error
+    size = sum(m.file_size for m in members)
+    most = ROOM + RATIO * len(content)
+    if len({m.filename for m in members}) < len(members) or len(members) > MOST_MEMBERS:
+        raise DataError("The model file is no skops archive (its members repeat)", "Train it again")
+    if size > most:
+        raise DataError(
+            f"The model file would unpack to {size / 1e6:,.0f} MB, more than {most / 1e6:,.0f} MB",
+            "Do not use it: a model of that size does not shrink so far",
+        )
+
+
 def load(content: bytes, trusted: Iterable[str] = ()) -> Any:
     """The estimator in skops bytes.
 
     Raises DataError before anything is built when the bytes are no skops archive or hold a type
-    that is neither scikit-learn's own, nor in `ALLOWED`, nor in `trusted`.
+    that is neither scikit-learn's own, nor in `ALLOWED`, nor in `trusted`, or would unpack to what
+    no model of that size does.
     """
+    _refuse_bomb(content)
     skops = _skops()
     allowed = ALLOWED | set(trusted)
     try:
