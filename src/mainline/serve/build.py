@@ -13,18 +13,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mainline import registry, settings
-from mainline.errors import DataError, SettingsError, UsageError
+from mainline.errors import DataError, UsageError
 from mainline.files import digest_file, digest_tree, write_json
-from mainline.register import verify
-from mainline.serve import keys
+from mainline.register import sbom, signature, statement, verify
+from mainline.registry import Version
+from mainline.serve import keys, packing
 
 RECORD = "mainline.json"
+SIGNATURE = "release.sig"
 HOME = Path("build", "bentoml")
-# Read at the start of `bentoml`: no network, and no `uv`, which it would install for itself.
-QUIET = {"BENTOML_DO_NOT_TRACK": "True", "BENTOML_ENABLE_FEATURES": "no_image"}
 KEEP_ALIVE = 75  # longer than a proxy keeps an idle connection, or each one is closed under it
 DRAIN = 20
 
@@ -40,31 +38,39 @@ def build(root: Path, version: str | None = None, out: Path | None = None) -> di
     """
     options = settings.load(root)
     digest = model_digest(root / "models")
-    version = _version(root, options.model.name, version, digest)
+    found = _registered(root, options.model.name, version, digest)
+    name = found.name if found else str(version).rpartition("@")[2]
     home = (out or root / HOME).resolve()
-    home.mkdir(parents=True, exist_ok=True)
-    record = {"schema": "bento/1", "name": options.model.name, "version": version, "digest": digest}
+    path = home / "bentos" / options.model.name / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = {
+        "schema": "bento/1", "name": options.model.name, "version": name, "digest": digest,
+        "commit": found.commit if found else None,
+        "signed_by": verify.seal(found).by if found else signature.NONE,
+    }  # fmt: skip
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="mainline-bento-") as folder:
         # Not under `root`: BentoML refuses a path with a hidden folder in it.
         context = Path(folder).resolve()
-        _collect(root, context, options)
+        packing.collect(root, context, options)
         write_json(context / RECORD, record)
-        _write_bentofile(root, context, record)
-        shutil.rmtree(home / "bentos" / options.model.name / version, ignore_errors=True)
-        _bentoml_build(context, home, version)
-    path = home / "bentos" / options.model.name / version
+        if found is not None:
+            _write_release(root, context, found)
+        packing.write_bentofile(root, context, record)
+        shutil.rmtree(path, ignore_errors=True)
+        packing.build(context, name, environment(context / "src", home))
+        packing.lock(root, path)
     check(path)
     seconds = round(time.perf_counter() - began, 2)
-    tag = f"{options.model.name}:{version}"
+    tag = f"{options.model.name}:{name}"
     return {"tag": tag, "path": str(path), **record, "seconds": seconds}
 
 
-def _version(root: Path, model: str, asked: str | None, digest: str) -> str:
-    """The version's name, after the registered model was found to be the one that is here."""
+def _registered(root: Path, model: str, asked: str | None, digest: str) -> Version | None:
+    """The registered version, after its model was found to be the one that is here."""
     name = (asked or "").rpartition("@")[2]
     if asked is not None and name not in {v.name for v in registry.versions(root, model)}:
-        return name
+        return None
     found = registry.find(root, model, asked)
     if found.digest not in (None, digest):
         raise DataError(
@@ -72,7 +78,16 @@ def _version(root: Path, model: str, asked: str | None, digest: str) -> str:
             f"Check out {found.commit[:12]} and run `./mainline pipeline`, or pull its model",
         )
     verify.require(root, found, root / "models")
-    return found.name
+    return found
+
+
+def _write_release(root: Path, context: Path, version: Version) -> None:
+    """What the tag of a version says, its SBOM and its signature: the Bento can go without Git."""
+    (context / statement.FILE).write_bytes(statement.content(statement.of(version)))
+    name = version.model
+    (context / sbom.FILE).write_bytes(sbom.document(root, name, version.name, version.digest or ""))
+    if version.signature is not None:
+        (context / SIGNATURE).write_bytes(version.signature)
 
 
 def model_digest(folder: Path) -> str:
@@ -113,56 +128,9 @@ def check(bento: Path) -> dict[str, Any]:
     return record
 
 
-def _collect(root: Path, context: Path, options: settings.Settings) -> None:
-    """Copy into `context` what the service needs and nothing else."""
-    skip = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
-    shutil.copytree(root / "src" / "mainline", context / "src" / "mainline", ignore=skip)
-    for entry in (options.features.build, options.train.estimator):
-        top = entry.partition(":")[0].partition(".")[0]
-        package, module = root / "src" / top, root / "src" / f"{top}.py"
-        if package.is_dir():
-            shutil.copytree(package, context / "src" / top, ignore=skip, dirs_exist_ok=True)
-        elif module.is_file():
-            shutil.copy(module, context / "src")
-        else:
-            raise SettingsError(f"The entry point {entry!r} is not under src/", "Add it there")
-    shutil.copytree(root / "models", context / "models", ignore=skip)
-    for name in ("schema.yaml", "params.yaml", "requirements-serve.txt"):
-        if not (root / name).is_file():
-            raise DataError(f"{name} was not found", "Restore it from Git")
-        shutil.copy(root / name, context)
-
-
-def _write_bentofile(root: Path, context: Path, record: dict[str, Any]) -> None:
-    try:
-        document = yaml.safe_load((root / "bentofile.yaml").read_text("utf-8"))
-        document["service"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise SettingsError("bentofile.yaml is missing or damaged", "Restore it") from error
-    document["name"] = record["name"]
-    document["labels"] = {
-        "model": record["name"],
-        "version": record["version"],
-        "digest": record["digest"].removeprefix("sha256:")[:12],
-    }
-    (context / "bentofile.yaml").write_text(yaml.safe_dump(document, sort_keys=False), "utf-8")
-
-
-def _bentoml_build(context: Path, home: Path, version: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "bentoml", "build", str(context), "--version", version,
-         "--output", "tag"],
-        cwd=context, env=_environment(context / "src", home), capture_output=True, text=True,
-        encoding="utf-8", errors="replace", check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
-        raise SettingsError(f"BentoML could not build version {version!r}: {said[:300]}")
-
-
-def _environment(source: Path, home: Path) -> dict[str, str]:
+def environment(source: Path, home: Path) -> dict[str, str]:
     """The environment of a BentoML process that sees the code under `source` and no other."""
-    return {**os.environ, **QUIET, "BENTOML_HOME": str(home), "PYTHONPATH": str(source)}
+    return {**os.environ, **packing.QUIET, "BENTOML_HOME": str(home), "PYTHONPATH": str(source)}
 
 
 def find(root: Path, bento: str | Path | None = None) -> Path:
@@ -206,16 +174,16 @@ def command(
     # BentoML empties a folder of its home at the start: two services must not share one.
     home = (root / "build" / "serve" / str(port)).resolve()
     home.mkdir(parents=True, exist_ok=True)
-    environment = _environment(path / "src", home)
+    environ = environment(path / "src", home)
     if workers is not None:
-        environment["MAINLINE_WORKERS"] = str(workers)
+        environ["MAINLINE_WORKERS"] = str(workers)
     if log is not None:
-        environment["MAINLINE_LOG"] = log if "://" in log else str(Path(log).resolve())
+        environ["MAINLINE_LOG"] = log if "://" in log else str(Path(log).resolve())
     if version is not None:
-        environment["MAINLINE_VERSION"] = version
+        environ["MAINLINE_VERSION"] = version
     known = keys.place(root, settings.load(path / "src").serve.keys)
     if known is not None:  # it stays here, so that it can be changed while the service runs
-        environment["MAINLINE_KEYS"] = str(known)
+        environ["MAINLINE_KEYS"] = str(known)
     if sys.platform == "linux":
         arguments = [
             sys.executable, "-m", "mainline.serve.arbiter", "--host", host, "--port", str(port),
@@ -227,7 +195,7 @@ def command(
             "--port", str(port), "--timeout-keep-alive", str(KEEP_ALIVE),
             "--timeout-graceful-shutdown", str(DRAIN),
         ]  # fmt: skip
-    return arguments, environment
+    return arguments, environ
 
 
 def serve(
