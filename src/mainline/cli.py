@@ -211,11 +211,18 @@ def keygen(
 @app.command()
 def build(
     version: Annotated[str | None, typer.Argument(help="default: the newest version")] = None,
+    image: Annotated[bool, typer.Option(help="also its image, where Docker or Podman is")] = False,
 ) -> None:
     """Build the Bento of a registered version."""
     from mainline.rollout import versions as step
 
-    console.done(step.build_version(root(), version))
+    done = step.build_version(root(), version)
+    if image:
+        from mainline.serve import image as images
+
+        made = images.run(Path(done["path"]))
+        done = {**done, **made, "text": f"{done['text']}. {made['text']}"}
+    console.done(done)
 
 
 @app.command()
