@@ -11,7 +11,8 @@ import pandas as pd
 import yaml
 
 from mainline.files import digest_tree, write_json
-from mainline.serve.log import PredictionLog, timestamp
+from mainline.serve.ids import timestamp
+from mainline.serve.sink import append
 from mainline.train import profile
 from mainline.train.bundle import decide
 
@@ -92,14 +93,16 @@ class Production:
     def serve(self, frame: pd.DataFrame, arm: str = "stable", digest: str | None = None) -> None:
         """Log a prediction for each row."""
         decision = decide(frame[["score"]].to_numpy(), "binary", 0.5)
-        writer = PredictionLog(str(self.log), limit=1_000_000)
         columns = [c for c in frame.columns if c not in ("id", "at", "y", "known", "score")]
         features = json.loads(frame[columns].to_json(orient="records"))
-        writer.write(
+        side = arm if digest is None else f"{arm}-{digest}"
+        append(
+            str(self.log),
             [
                 {
-                    "v": 1, "prediction_id": f"p-{arm}-{row.id}", "request_id": f"r-{row.id}",
-                    "row": row.id, "ts": timestamp(row.at.to_pydatetime()), "model": "toy",
+                    "v": 1, "prediction_id": f"p-{side}-{row.id}",
+                    "request_id": f"r-{row.id}", "row": row.id,
+                    "ts": timestamp(row.at.to_pydatetime()), "model": "toy",
                     "digest": digest or self.digest, "arm": arm, "generation": 1, "entity": None,
                     "features": values, "scores": [row.score], "decision": int(decided),
                     "threshold": 0.5, "ms": 1.0, "status": 200,
@@ -107,9 +110,8 @@ class Production:
                 for row, values, decided in zip(
                     frame.itertuples(), features, decision, strict=True
                 )
-            ]
+            ],
         )  # fmt: skip
-        writer.close()
 
     def label(self, frame: pd.DataFrame, name: str = "labels") -> None:
         """Add the labels of all rows, each with the time at which it becomes known."""

@@ -16,7 +16,7 @@ from mainline.errors import DataError
 from mainline.files import digest_tree
 from mainline.monitor import drift, labels, production, quality, trigger
 from mainline.monitor.drift import Level, Window
-from mainline.serve.log import read_log
+from mainline.serve.reading import read_log
 from mainline.train import bundle, profile
 
 

@@ -13,7 +13,7 @@ from mainline.data.schema import Column
 from mainline.data.table import coerce_column
 from mainline.errors import DataError
 from mainline.monitor import labels as known_labels
-from mainline.serve.log import READ
+from mainline.serve.records import READ
 from mainline.train.bundle import encode_target
 from mainline.train.profile import score_columns
 

@@ -6,17 +6,17 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from starlette.types import Message, Receive, Scope, Send
 
 from mainline.data.schema import Schema
 from mainline.files import short
-from mainline.serve import log as prediction_log
 from mainline.serve.batching import Answer, Batcher, Overloaded
 from mainline.serve.inputs import Inputs, Refused, Row
+from mainline.serve.log import PredictionLog
 from mainline.serve.metrics import Metrics
-from mainline.serve.predict import Log, Model, Predict
+from mainline.serve.predict import Model, Predict
 from mainline.serve.ready import Ready
 from mainline.serve.web import Call, Guard, Limits, Route, read_body
 
@@ -39,26 +39,24 @@ class Service:
         *,
         version: str,
         limits: Limits | None = None,
-        log: Log | None = None,
-        entity_key: str | None = None,
+        log: PredictionLog | None = None,
         guard: Guard | None = None,
     ) -> None:
         self.model = model
         self.schema = schema
         self.version = version
         self.limits = limits or Limits()
-        self.log: Log = log or prediction_log.PredictionLog(None)
+        self.log = log or PredictionLog(None)
         self.guard = guard
         self.active = 0  # requests with a body that are being answered
+        self.closing: list[Callable[[], None]] = []  # what to end with the service
         self.inputs = Inputs(schema, self.limits.max_rows)
         self.metrics = Metrics(model.name, version, model.digest)
         self.batcher = Batcher(
             self._score, max_rows=self.limits.max_rows, max_requests=self.limits.max_requests
         )
         self._headers = [(b"x-model-version", short(model.digest).encode())]
-        predict = Predict(
-            model, version, self.inputs, self.batcher, self.metrics, self.log, entity_key
-        )
+        predict = Predict(model, version, self.inputs, self.batcher, self.metrics, self.log)
         self.routes: dict[str, Route] = {
             "/predict": Route("POST", predict, group="predict"),
             "/healthz": Route("GET", self._healthz),
@@ -75,6 +73,8 @@ class Service:
 
     def close(self) -> None:
         """Score what is queued and write the log to its end."""
+        for close in self.closing:
+            close()
         self.batcher.close()
         self.log.close()
 
@@ -172,8 +172,8 @@ class Service:
 
     def _gauges(self, metrics: Metrics) -> None:
         metrics.waiting.set(self.batcher.waiting)
-        metrics.logged.labels("written").set(self.log.written)
-        metrics.logged.labels("dropped").set(self.log.dropped)
+        for outcome, n in self.log.counts().items():
+            metrics.logged.labels(outcome).set(n)
 
     async def _version(self, content: bytes, call: Call) -> bytes:
         about = {"name": self.model.name, "version": self.version, "digest": self.model.digest}

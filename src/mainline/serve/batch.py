@@ -12,7 +12,9 @@ import pandas as pd
 from mainline.data import schema, table
 from mainline.errors import DataError
 from mainline.files import replacing
-from mainline.serve.log import VERSION, PredictionLog, hash_entity, timestamp, uuid7
+from mainline.serve.ids import hash_entity, timestamp, uuid7
+from mainline.serve.records import VERSION
+from mainline.serve.sink import append
 from mainline.train.bundle import Bundle, load
 
 
@@ -52,16 +54,16 @@ def predict_file(
         else:
             made.to_parquet(temporary, index=False)
     seconds = time.perf_counter() - began
-    writer = PredictionLog(log, limit=len(frame) + 1, every=0)
+    logged = dropped = 0
     if log is not None:
         each = 1000 * seconds / max(1, len(frame))
-        writer.write(
-            _records(frame, made, bundle, rules, arm, ts_column or rules.time, each, entity_key)
+        records = _records(
+            frame, made, bundle, rules, arm, ts_column or rules.time, each, entity_key
         )
-        writer.close(timeout=600)
+        logged, dropped = append(log, records)
     return {
         "rows": len(made), "alerts": int((made["decision"] == 1).sum()), "digest": bundle.digest,
-        "out": str(out), "logged": writer.written, "dropped": writer.dropped,
+        "out": str(out), "logged": logged, "dropped": dropped,
         "seconds": round(time.perf_counter() - began, 2),
     }  # fmt: skip
 
@@ -92,7 +94,7 @@ def _records(
     ms: float,
     entity_key: str | None,
 ) -> list[dict[str, Any]]:
-    """The log's records, keys as in `mainline.serve.log.FIELDS`."""
+    """The log's records, keys as in `mainline.serve.records.FIELDS`."""
     names = [c.name for c in rules.features]
     features = json_rows(frame[names], rules)
     now = pd.Timestamp.now("UTC")

@@ -22,8 +22,10 @@ from mainline import settings
 from mainline.data import schema as schemas
 from mainline.errors import DataError
 from mainline.files import digest_tree
+from mainline.serve import beside
 from mainline.serve.app import Service
 from mainline.serve.log import PredictionLog
+from mainline.serve.records import Shape
 from mainline.serve.scoring import Scorer
 from mainline.serve.web import Limits
 from mainline.train import bundle as bundles
@@ -93,7 +95,7 @@ def load() -> Loaded:
     options = settings.load(folder)
     bundle = bundles.load(folder / "models", root)
     build = Watched(bundle.build)
-    scorer = Scorer(dataclasses.replace(bundle, build=build))
+    scorer = Scorer(dataclasses.replace(bundle, build=build), options.serve.engine)
     version = os.environ.get("MAINLINE_VERSION") or record.get("version") or "unversioned"
     return Loaded(scorer, schemas.load(folder), options, version, build)
 
@@ -101,13 +103,32 @@ def load() -> Loaded:
 def application(loaded: Loaded) -> Service:
     """The application around what was loaded; it may start threads and open files."""
     serve = loaded.options.serve
-    return Service(
+    service = Service(
         loaded.scorer,
         loaded.schema,
         version=loaded.version,
         limits=Limits(
             serve.max_rows, serve.max_body_bytes, serve.max_requests, serve.timeout_seconds
         ),
-        log=PredictionLog(os.environ.get("MAINLINE_LOG") or loaded.options.monitor.log),
-        entity_key=os.environ.get("MAINLINE_ENTITY_KEY"),
+        log=_log(loaded),
     )
+    folder, root = place()
+    beside.add(service, folder / "models", root, loaded.scorer.bundle.meta, serve.keys)
+    return service
+
+
+def _log(loaded: Loaded) -> PredictionLog:
+    places = loaded.options.monitor
+    scorer, rules = loaded.scorer, loaded.schema
+    log = PredictionLog(
+        os.environ.get("MAINLINE_LOG") or places.log,
+        labels=os.environ.get("MAINLINE_LABELS") or places.labels,
+        shape=Shape(
+            scorer.name, scorer.digest, scorer.threshold,
+            tuple(c.name for c in rules.features), rules.row_id, rules.entity,
+            os.environ.get("MAINLINE_ENTITY_KEY"),
+        ),
+        file_bytes=int(loaded.options.serve.log_file_mb * 1e6),
+    )  # fmt: skip
+    log.start()
+    return log

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from starlette.types import Receive
 
+from mainline.serve.ids import uuid7
 from mainline.serve.inputs import Refused
-from mainline.serve.log import uuid7
 from mainline.serve.metrics import ARMS
 
 TOKEN = re.compile(r"[\x21-\x7e]{1,128}")

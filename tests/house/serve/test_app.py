@@ -15,7 +15,9 @@ from mainline.data import schema
 from mainline.serve.app import Service
 from mainline.serve.batching import Answer
 from mainline.serve.inputs import Row
-from mainline.serve.log import PredictionLog, read_log
+from mainline.serve.log import PredictionLog
+from mainline.serve.reading import read_log
+from mainline.serve.records import Shape
 from mainline.serve.web import Limits, arm_of
 
 HOUSE = Path(__file__).parents[3]
@@ -46,9 +48,14 @@ class Fake:
 
 def service(log: Path | None = None, golden: float = 0.1, **limits: Any) -> Service:
     """A service around the fake model."""
+    rules = schema.load(HOUSE)
+    shape = Shape(
+        Fake.name, DIGEST, Fake.threshold, tuple(c.name for c in rules.features), rules.row_id,
+        rules.entity, "key",
+    )  # fmt: skip
     return Service(
-        Fake(golden), schema.load(HOUSE), version="v1.2.3", limits=Limits(**limits),
-        log=PredictionLog(str(log) if log else None), entity_key="key",
+        Fake(golden), rules, version="v1.2.3", limits=Limits(**limits),
+        log=PredictionLog(str(log) if log else None, shape=shape),
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from mainline.serve import loader as loading
-from mainline.serve.log import read_log
+from mainline.serve.reading import read_log
 
 pytestmark = pytest.mark.skipif(os.uname().sysname != "Linux", reason="processes are forked there")
 ROW = {"amount": 12.5, "hour": 3, "risk": 0.4, "channel": "web", "country": "FR", "foreign": False}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from mainline.serve.log import read_log
+from mainline.serve.reading import read_log
 
 # In a process of its own: the project's code is imported from the project, as in production.
 PARITY = """

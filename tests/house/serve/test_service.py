@@ -22,7 +22,7 @@ import pytest
 from mainline.errors import DataError, UsageError
 from mainline.files import digest_tree
 from mainline.serve import build as building
-from mainline.serve.log import read_log
+from mainline.serve.reading import read_log
 
 
 class Running(Protocol):
