@@ -173,7 +173,13 @@ def moves_in(model: str, tags: Iterable[Tag]) -> list[Move]:
     found = []
     for tag in tags:
         parts = tag.name.split("#")
-        if len(parts) != 3 or parts[0] != model or not _is_count(parts[2]):
+        # Others are not of this house, such as GTO's `prod!`, which takes an assignment back.
+        if (
+            len(parts) != 3
+            or parts[0] != model
+            or parts[1] not in STAGES
+            or not _is_count(parts[2])
+        ):
             continue
         if not (here := on.get(tag.commit)):
             continue

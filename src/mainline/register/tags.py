@@ -35,6 +35,8 @@ SKEW = 3600  # seconds; a tag from further in the future is of a wrong clock
 # What Git says where two pushes meet in the same instant; anything else is a refusal.
 BUSY = re.compile(r"lock|stale info|already exists|failed to update ref|fetch first|incorrect old",
                   re.IGNORECASE)  # fmt: skip
+# The same among processes of one clone: a lock is held, or a ref is no longer what was seen.
+BUSY_HERE = re.compile(r"file exists|already exists|but expected", re.IGNORECASE)
 DENIED = re.compile(r"denied|read-only|not a directory|hook declined|protected", re.IGNORECASE)
 NAMELESS = ("mainline", "mainline@localhost")
 Document = dict[str, Any]
@@ -150,7 +152,7 @@ def write(root: Path, seen: View, wanted: Wanted) -> bool:
         return True
     why = done.stderr.strip().removeprefix("fatal: ")
     # Else another process of this clone wrote first, or is just writing.
-    if DENIED.search(why) or (seen.origin and not BUSY.search(why)):
+    if not BUSY_HERE.search(why):
         where = f"{ORIGIN} has it, this clone has not" if seen.origin else "nothing was changed"
         raise DataError(
             f"{wanted.name} could not be written into this clone ({why}); {where}",
@@ -235,12 +237,14 @@ def _push(root: Path, seen: View, name: str, made: str) -> bool:
         f"--force-with-lease={guard}:{seen.guard}", ORIGIN,
         f"{made}:refs/tags/{name}", f"{made}:{guard}",
     )  # fmt: skip
+    answers = {line[:1] for line in done.stdout.splitlines() if "\t" in line}
     if done.returncode == 0:
-        return True
-    # The answer may have been lost on the way: what origin has now decides.
+        # "=": it was there. In one second one person's two clones make the very same object, and
+        # only one of them wrote it.
+        return "*" in answers
     listed = _listed(root, seen.model)
-    if listed.get(f"refs/tags/{name}") == made:
-        return True
+    if not answers and listed.get(f"refs/tags/{name}") == made:
+        return True  # the answer was lost on the way, the tag was not
     if listed.get(guard, "") != seen.guard or f"refs/tags/{name}" in listed:
         return False
     why = _why(done.stdout, done.stderr)
