@@ -28,6 +28,7 @@ from mainline.serve.inputs import Inputs, Refused, Row
 
 WAITING = 8  # explanations at once, the one that is worked out included
 IDLE = 60.0  # seconds after which the child ends
+START = 120.0  # seconds that it may take to load shap and the model
 logger = logging.getLogger("mainline.serve")
 
 
@@ -56,7 +57,29 @@ class Child:
         return process.pid if process is not None and process.poll() is None else None
 
     def ask(self, row: Row, seconds: float) -> dict[str, Any]:
-        """Its answer, or TimeoutError after `seconds`, or Broken."""
+        """Its answer, or TimeoutError after `seconds`, or Broken.
+
+        A start takes seconds and is not counted: whoever waited is told to come back, and it is
+        there for the next one.
+        """
+        answer = None
+        for _ in range(2):  # it may have ended, idle, while it was being asked
+            if self.pid is None:
+                self._process = self._start()
+                answer = self._within(START, None)
+                if answer is None or "error" in answer:
+                    break
+            answer = self._within(seconds, row)
+            if answer is not None:
+                break
+        if answer is None:
+            raise Broken("the process that explains ended")
+        if "error" in answer:
+            raise Broken(str(answer["error"])[:100])
+        return answer
+
+    def _within(self, seconds: float, row: Row | None) -> dict[str, Any] | None:
+        """`_exchange`, with a child that is killed after `seconds`: TimeoutError."""
         late = threading.Event()
 
         def stop() -> None:
@@ -67,18 +90,11 @@ class Child:
         timer.daemon = True
         timer.start()
         try:
-            for _ in range(2):  # it may have ended, idle, while it was being asked
-                answer = self._exchange(row)
-                if answer is not None or late.is_set():
-                    break
+            answer = self._exchange(row)
         finally:
             timer.cancel()
-        if late.is_set():
+        if answer is None and late.is_set():
             raise TimeoutError
-        if answer is None:
-            raise Broken("the process that explains ended")
-        if "error" in answer:
-            raise Broken(str(answer["error"])[:100])
         return answer
 
     def kill(self) -> None:
@@ -94,20 +110,20 @@ class Child:
         if self._process is not None:
             self._process.wait(10)
 
-    def _exchange(self, row: Row) -> dict[str, Any] | None:
-        """One question and its answer; None when the child ended."""
-        if self.pid is None:
-            self._process = self._start()
-        assert self._process is not None and self._process.stdin and self._process.stdout
+    def _exchange(self, row: Row | None) -> dict[str, Any] | None:
+        """A row and its answer, or that it is ready without one; None when the child ended."""
+        process = self._process
+        assert process is not None and process.stdin is not None and process.stdout is not None
         try:
-            self._process.stdin.write(json.dumps(row).encode() + b"\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
+            if row is not None:
+                process.stdin.write(json.dumps(row).encode() + b"\n")
+                process.stdin.flush()
+            line = process.stdout.readline()
         except OSError:
             line = b""
         if not line.endswith(b"\n"):
-            self._process.kill()
-            self._process.wait()
+            process.kill()
+            process.wait()
             return None
         answer: dict[str, Any] = json.loads(line)
         return answer

@@ -6,6 +6,7 @@ is when the service ended, however that was, or after IDLE seconds without a row
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -67,6 +68,8 @@ class Explainer:
 
 def load(folder: Path, root: Path, digest: str) -> Explainer:
     """The explainer of a bundle; ValueError when it is not the one that is served."""
+    import shap  # noqa: F401  # takes seconds, which no row should wait for
+
     from mainline.serve.scoring import Scorer
     from mainline.train.bundle import load as load_bundle
 
@@ -113,18 +116,32 @@ def main(arguments: list[str]) -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     watch = _Watch(sys.stdin.buffer, float(idle))
-    if hasattr(os, "nice"):
-        os.nice(10)  # /predict goes first
-    explain: Explainer | None = None
-    while (line := watch.next()) is not None:
-        try:
-            explain = explain or load(Path(folder), Path(root), digest)
-            answer = explain(json.loads(line))
-        except Exception as error:
-            answer = {"error": type(error).__name__}
+
+    def tell(answer: dict[str, Any]) -> None:
         answers.write(json.dumps(answer).encode() + b"\n")
         answers.flush()
+
+    def told(work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except Exception as error:  # its name alone: what it says may be personal
+            tell({"error": type(error).__name__})
+            return None
+
+    explain = told(lambda: load(Path(folder), Path(root), digest))
+    if explain is not None:
+        if hasattr(os, "nice"):
+            os.nice(10)  # /predict goes first
+        tell({"ready": True})
+        while (line := watch.next()) is not None:
+            answer = told(functools.partial(_explained, explain, line))
+            if answer is not None:
+                tell(answer)
     os._exit(0)
+
+
+def _explained(explain: Explainer, line: bytes) -> dict[str, Any]:
+    return explain(json.loads(line))
 
 
 if __name__ == "__main__":

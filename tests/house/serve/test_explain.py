@@ -279,12 +279,17 @@ def test_a_child_ends_when_it_is_idle(project: Path, child: Callable[..., Child]
 
 
 def test_an_explanation_that_takes_too_long_is_ended(
-    project: Path, child: Callable[..., Child]
+    project: Path, child: Callable[..., Child], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The time limit holds from the first start on, and nothing goes on behind it."""
+    """Nothing goes on behind the time limit; a start has a limit of its own."""
     one = child()
+    one.ask(golden(project), 60)
     with pytest.raises(TimeoutError):
-        one.ask(golden(project), 0.05)
+        one.ask(golden(project), 0.001)
+    assert one.pid is None
+    monkeypatch.setattr(explain, "START", 0.05)
+    with pytest.raises(TimeoutError):
+        one.ask(golden(project), 60)
     assert one.pid is None
 
 
