@@ -21,7 +21,8 @@ TRAILERS = ("Model-Digest", "Data-Digest", "Split-Digest", "Policy-Digest", "Bas
             "Accepted-By", "Pull-Request", "Run", "SBOM-Digest", "Signed-By")  # fmt: skip
 # Of an assignment: its version, the one that stood there before, and whether that was taken back.
 MOVED = ("Version", "Before", "Rolled-Back-From")
-VERSION = re.compile(r"^v(\d+)\.(\d+)\.(\d+)$")
+VERSION = re.compile(r"^v(\d+)\.(\d+)\.(\d+)$", re.ASCII)
+COUNT = re.compile(r"^\d{1,18}$", re.ASCII)
 BLOCK = re.compile(
     r"^-----BEGIN MODEL SIGNATURE-----\n.*?^-----END MODEL SIGNATURE-----$",
     re.DOTALL | re.MULTILINE,
@@ -172,26 +173,17 @@ def moves_in(model: str, tags: Iterable[Tag]) -> list[Move]:
         on.setdefault(version.commit, {})[version.name] = version
     found = []
     for tag in tags:
-        parts = tag.name.split("#")
-        # Others are not of this house, such as GTO's `prod!`, which takes an assignment back.
-        if (
-            len(parts) != 3
-            or parts[0] != model
-            or parts[1] not in STAGES
-            or not _is_count(parts[2])
-        ):
-            continue
-        if not (here := on.get(tag.commit)):
+        name, _, rest = tag.name.partition("#")
+        stage, _, count = rest.partition("#")
+        here = on.get(tag.commit)
+        # Other stages are not of this house, such as GTO's `prod!`, which takes one back.
+        if name != model or stage not in STAGES or not COUNT.match(count) or not here:
             continue
         said = parse_trailers(tag.message, MOVED)
         version = here.get(said.get("Version", "")) or list(here.values())[-1]
-        found.append(Move(parts[1], int(parts[2]), version, tag.when, tag.by,
-                          reason_of(tag.message), said.get("Rolled-Back-From", "")))  # fmt: skip
+        found.append(Move(stage, int(count), version, tag.when, tag.by, reason_of(tag.message),
+                          said.get("Rolled-Back-From", "")))  # fmt: skip
     return sorted(found, key=lambda m: m.count)
-
-
-def _is_count(text: str) -> bool:
-    return text.isascii() and text.isdigit()
 
 
 def assignments(root: Path, model: str, stage: str) -> list[Version]:

@@ -154,7 +154,7 @@ class Candidate:
         mine = next((v for v in registry.versions_in(model, seen.only_here)
                      if v.signature and statement.of(v) == stated), None)  # fmt: skip
         if mine is not None:  # registered here before, and signed: that very tag is pushed
-            signed = Signed(mine.trailers["Signed-By"], mine.signature.decode())
+            signed = signature.Signed(mine.trailers["Signed-By"], mine.signature.decode())
         else:
             signed = signature.sign(self.root, self.options, self.root / "models", stated, bill,
                                     os.environ)  # fmt: skip

@@ -7,6 +7,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # for the modules beside the tests
 
-from faked import shop  # noqa: E402 - it is beside this file
+from faked import shop
 
 __all__ = ["shop"]

@@ -1,4 +1,4 @@
-"""A repository that can be registered at once: real Git and remotes, a made-up model and verdicts."""
+"""A repository that can be registered at once: real Git, a made-up model and its verdicts."""
 
 from __future__ import annotations
 
