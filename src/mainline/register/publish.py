@@ -54,6 +54,7 @@ def run(
         url = _bring_out(github, release, newest=_newest(root, wanted))
     said = "a draft until its tag is pushed" if waits else url
     text = f"{wanted.tag}: {done} of {len(files)} files uploaded, {said}"
+    _output(environ, "" if waits else wanted.name)
     return {"version": wanted.name, "url": url, "draft": waits, "text": text}
 
 
@@ -188,4 +189,13 @@ def _finish(root: Path, github: GitHub, model: str) -> dict[str, Any]:
         _bring_out(github, first, newest=_newest(root, version))
         out.append(version.name)
     text = f"Brought out: {', '.join(out)}" if out else "No draft of a version waits"
+    _output(environ, out[-1] if out else "")
     return {"version": ", ".join(out), "url": "", "draft": False, "text": text}
+
+
+def _output(environ: Mapping[str, str], version: str) -> None:
+    """Tell the workflow which version is out now; "" where none is."""
+    path = environ.get("GITHUB_OUTPUT")
+    if path:
+        with Path(path).open("a", encoding="utf-8") as out:
+            out.write(f"version={version}\n")

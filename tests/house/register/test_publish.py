@@ -268,6 +268,19 @@ def test_a_bundle_that_is_not_the_versions_is_refused(
     assert not list(tmp_path.rglob("evil"))
 
 
+OF_ITS_CONTENT = {"more", "less", "a flipped byte"}
+
+
+@pytest.mark.parametrize("attack", sorted(set(ATTACKS) - OF_ITS_CONTENT))
+def test_what_is_no_folder_of_plain_files_is_refused_before_it_is_written(
+    tmp_path: Path, attack: str
+) -> None:
+    """Whatever its digest would be."""
+    with pytest.raises(DataError):
+        assets.unpack(ATTACKS[attack]({"model.json": b"{}"}), tmp_path / "models")
+    assert not list(tmp_path.rglob("*"))
+
+
 def test_too_large_an_asset_is_not_read_to_its_end(
     root: Path, hub: fakehub.Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -44,5 +43,4 @@ def stubbed(hub: Hub) -> Hub:
     hub.push("refs/heads/main")
     (hub.folder / "calls").mkdir()
     hub.env["STUB"] = str(hub.folder / "calls")
-    hub.env["PATH"] = f"{HERE / 'bin'}{os.pathsep}{os.environ['PATH']}"
     return hub

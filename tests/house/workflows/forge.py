@@ -3,8 +3,9 @@
 From `emulate` come repositories, forks, pull requests, labels and comments with their state, their
 pages of thirty and the rights of a GitHub App's token, which is what `GITHUB_TOKEN` is. Added here:
 the prefix `/api/v3` and TLS, which CML wants; events and files of a pull request, runs, GitHub's
-words for what a collaborator may do, times in whole seconds, and commits of a real Git repository
-as heads. A token without the right for one of these is refused, as it is by `emulate`.
+words for what a collaborator may do, times in whole seconds, merges, releases with their files, and
+commits of a real Git repository as heads. A token without the right for one of these is refused, as
+it is by `emulate`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import tools
+from releases import Releases
 
 SLUG = "acme/fraud"
 # Who is there, and what they may do in GitHub's words; `bob` has a fork.
@@ -36,6 +38,8 @@ BELOW = rf"/repos/{SLUG}/"
 FILES = re.compile(BELOW + r"pulls/(\d+)/files")
 EVENTS = re.compile(BELOW + r"issues/(\d+)/events")
 RUNS = re.compile(BELOW + r"actions/(?:workflows/train\.yml/)?runs")
+PULL = re.compile(BELOW + r"pulls/(\d+)")
+OF_COMMIT = re.compile(BELOW + r"commits/([0-9a-f]{40})/pulls")
 RUN = re.compile(BELOW + r"actions/runs/(\d+)")
 WHEN = re.compile(rb'("\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.\d+Z"')
 SIGN = """
@@ -65,6 +69,8 @@ class Forge:
     files: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     runs: list[dict[str, Any]] = field(default_factory=list)
     asked: list[tuple[str, str, int]] = field(default_factory=list)
+    merges: dict[int, dict[str, Any]] = field(default_factory=dict)
+    releases: Releases = field(default_factory=Releases)
 
     def ask(self, method: str, path: str, body: Any = None, who: str = "acme") -> Any:
         """One request to `emulate` as a person; returns the document. Fails on a refusal."""
@@ -143,8 +149,22 @@ class Forge:
             "id": number, "event": "pull_request", "head_branch": branch, "head_sha": sha,
             "head_repository": {"full_name": repository}, "created_at": at or now(),
             "run_started_at": at or now(), "run_attempt": 1, "path": ".github/workflows/train.yml",
+            "conclusion": None,
         })  # fmt: skip
         return number
+
+    def ended(self, run: int, *, well: bool) -> None:
+        """Let a run end."""
+        self.runs[run - 1]["conclusion"] = "success" if well else "failure"
+
+    def merge(self, number: int, sha: str) -> None:
+        """Let a pull request be merged as a commit, now."""
+        self.merges[number] = {"merge_commit_sha": sha, "merged_at": now(), "state": "closed"}
+
+    def issues(self) -> list[dict[str, Any]]:
+        """The open issues that are no pull requests."""
+        found = self.ask("GET", f"/repos/{SLUG}/issues?state=open&per_page=100")
+        return [i for i in found if "pull_request" not in i]
 
     def say(self, number: int, body: str) -> None:
         """Comment as a person."""
@@ -161,6 +181,11 @@ class Forge:
         """What is added, else what `emulate` says, made to look as GitHub says it."""
         token = headers.get("Authorization", "").rpartition(" ")[2]
         parts = urlsplit(target.removeprefix("/api/v3"))
+        query = {k: v[0] for k, v in parse_qs(parts.query).items()}
+        writes = self.rights.get(token, {}).get("contents") == "write"
+        released = self.releases.answer(method, parts.path, query, body or b"", writes=writes)
+        if released is not None:
+            return released[0], {}, released[1]
         added = self._added(parts.path, parse_qs(parts.query), token) if method == "GET" else None
         if added is not None:
             return added[0], {}, json.dumps(added[1]).encode()
@@ -173,6 +198,8 @@ class Forge:
             found = json.loads(content)
             found["permission"] = WORDS.get(found["permission"], found["permission"])
             content = json.dumps(found).encode()
+        if (match := PULL.fullmatch(parts.path)) and int(match[1]) in self.merges:
+            content = json.dumps(json.loads(content) | self.merges[int(match[1])]).encode()
         return status, given, content
 
     def _added(
@@ -191,6 +218,15 @@ class Forge:
             needed, found = (
                 "actions",
                 next((r for r in self.runs if r["id"] == int(match[1])), None),
+            )
+        elif match := OF_COMMIT.fullmatch(path):
+            needed, found = (
+                "pull_requests",
+                [
+                    {"number": n} | m
+                    for n, m in self.merges.items()
+                    if m["merge_commit_sha"] == match[1]
+                ],
             )
         else:
             return None
@@ -219,6 +255,7 @@ def serving(folder: Path, *, private: bool = False) -> Iterator[Forge]:
     seed.write_text(json.dumps(_seed(key, private)), "utf-8")
     forge = Forge(_free_port(), key)
     with _listening(forge) as forge.url:
+        forge.releases.url = forge.url
         command = [*tools.emulate(), "start", "--service", "github", "--port", str(forge.port),
                    "--seed", str(seed), "--base-url", forge.url]  # fmt: skip
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:

@@ -3,12 +3,15 @@
 
 What `pipeline` and `compare` left for a tree (and, for the second, for the same refs) is kept in
 `$REMEMBER` and put back when they are called there again. `build` and `rollout` do nothing here
-(`test_real.py` has them); everything else runs as it is.
+(`test_real.py` has them); everything else runs as it is. Calls are noted in `$REMEMBER/calls`.
+`$REMEMBER/kill` holds `before` or `after`, the number of a call and the file with act's process id:
+there act and this end at once, as on a runner that is gone.
 """
 
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -71,5 +74,29 @@ def run(arguments: list[str]) -> int:
     return int((kept / "status").read_text())
 
 
+def counted(arguments: list[str]) -> int:
+    """Note the call; returns its number, from 1."""
+    with Path(os.environ["REMEMBER"], "calls").open("a+", encoding="utf-8") as calls:
+        calls.write(" ".join(arguments) + "\n")
+        calls.seek(0)
+        return len(calls.readlines())
+
+
+def end(when: str, number: int) -> None:
+    """End act and this process where that is asked for here."""
+    asked = Path(os.environ["REMEMBER"], "kill")
+    if not asked.exists():
+        return
+    wanted, count, place = asked.read_text("utf-8").split("\n")
+    if (wanted, int(count)) == (when, number):
+        asked.unlink()
+        os.kill(int(Path(place).read_text("utf-8")), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))
+    mine = counted(sys.argv[1:])
+    end("before", mine)
+    done = run(sys.argv[1:])
+    end("after", mine)
+    sys.exit(done)

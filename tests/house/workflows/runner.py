@@ -47,6 +47,7 @@ class Hub:
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
     token: str = "of-no-use"
 
     @property
@@ -60,6 +61,10 @@ class Hub:
     @property
     def artifacts(self) -> Path:
         return self.folder / "artifacts"
+
+    @property
+    def act_pid(self) -> Path:
+        return self.folder / "act.pid"
 
     def git(self, *arguments: str, where: Path | None = None) -> str:
         """Run git in the working copy (or in `where`); returns what it printed."""
@@ -96,6 +101,7 @@ class Hub:
         # Steps inherit the environment; only what act itself sets has to be given to it by name.
         passed = [f"--env={k}={v}" for k, v in self.env.items() if k.startswith("GITHUB_")]
         passed += [f"--var={k}={v}" for k, v in self.variables.items()]
+        passed += [f"--secret={k}={v}" for k, v in self.secrets.items()]
         command = [
             str(tools.act()), event, "--workflows", f".github/workflows/{workflow}.yml",
             "--eventpath", str(path), "--platform", "ubuntu-latest=-self-hosted", "--json",
@@ -104,11 +110,17 @@ class Hub:
             # Given, or act would ask the person's own `gh` for one.
             "--secret", f"GITHUB_TOKEN={self.token}", *stand_ins(), *passed,
         ]  # fmt: skip
-        done = subprocess.run(command, cwd=self.work, env=env, capture_output=True, text=True,
-                              check=False, timeout=600, stdin=subprocess.DEVNULL)  # fmt: skip
-        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        assert lines or done.returncode == 0, f"act said nothing but: {done.stderr[-2000:]}"
-        return Run(done.returncode, lines)
+        with subprocess.Popen(command, cwd=self.work, env=env, text=True, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:  # fmt: skip
+            self.act_pid.write_text(str(child.pid), "utf-8")  # for who is to end it
+            try:
+                out, err = child.communicate(timeout=600)
+            except BaseException:
+                child.kill()
+                raise
+        lines = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+        assert lines or child.returncode == 0, f"act said nothing but: {err[-2000:]}"
+        return Run(child.returncode, lines)
 
 
 def stand_ins() -> list[str]:

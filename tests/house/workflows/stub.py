@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Stands in for the launcher: notes each call, leaves the files that the command would leave.
 
-`$STUB/fail.json` maps a command to the status with which it is to end.
+`$STUB/fail.json` maps a command to the status with which it is to end; with a file `$STUB/done`
+there is nothing to register.
 """
 
 import json
@@ -15,7 +16,7 @@ STUB = Path(os.environ["STUB"])
 
 def note(program: str, arguments: list[str]) -> None:
     """Append one call to the list, with the names of the credentials that it could see."""
-    seen = sorted(n for n in os.environ if n in ("GITHUB_TOKEN", "GH_TOKEN", "GIT_CONFIG_COUNT"))
+    seen = sorted(n for n in os.environ if n in ("GITHUB_TOKEN", "MAINLINE_SIGNING_KEY"))
     call = {"job": os.environ.get("GITHUB_JOB"), "call": [program, *arguments], "sees": seen}
     with (STUB / "calls.jsonl").open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(call) + "\n")
@@ -38,6 +39,30 @@ def append(variable: str, text: str) -> None:
         stream.write(text + "\n")
 
 
+def register() -> None:
+    """Say what is needed, tag, or push the tag."""
+    if "--plan" in sys.argv:
+        done = (STUB / "done").exists()
+        said = "false\nversion=v1.0.0\nreason=Nothing changed" if done else "true\nversion="
+        append("GITHUB_OUTPUT", f"needed={said}")
+        return
+    if "--push" in sys.argv:
+        subprocess.check_call(["git", "push", "--quiet", "origin", "fraud@v1.0.0"])
+    else:
+        subprocess.check_call(["git", "tag", "fraud@v1.0.0"])
+    append("GITHUB_OUTPUT", "version=v1.0.0")
+
+
+def published() -> None:
+    """Leave the files of a release, and say which is out."""
+    if len(sys.argv) < 3:
+        append("GITHUB_OUTPUT", "version=")
+        return
+    leave("build/release/models.tar", "")
+    known = subprocess.check_output(["git", "ls-remote", "origin", "fraud@v1.0.0"])
+    append("GITHUB_OUTPUT", f"version={sys.argv[2] if known else ''}")
+
+
 def run(command: str, status: int) -> int:
     """Do what `command` would do to files; returns its status."""
     if command == "pipeline":
@@ -50,12 +75,15 @@ def run(command: str, status: int) -> int:
         leave("reports/report.md", "A report\n")
         leave("reports/report.html", "<p>A report</p>\n")
         append("GITHUB_STEP_SUMMARY", "The summary of a report")
-    elif command == "gate":
+    elif command == "gate" and "--ask" in sys.argv:
+        append("GITHUB_OUTPUT", "run=")
+    elif command == "gate" and "--tell" not in sys.argv:
         found = [json.loads(p.read_text("utf-8")) for p in Path("reports/verdicts").glob("*.json")]
         return max((v["status"] for v in found), default=12)
     elif command == "register" and status == 0:
-        subprocess.check_call(["git", "tag", "fraud@v1.0.0"])
-        append("GITHUB_OUTPUT", "version=v1.0.0\ntag=fraud@v1.0.0")
+        register()
+    elif command == "publish" and status == 0:
+        published()
     return status
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import fakehub
 import pytest
 
 pytestmark = pytest.mark.slow
-HERE = Path(__file__).resolve().parent
 MODEL = "card-fraud"
 
 
@@ -43,7 +41,6 @@ def produce(hub: Any, month: int) -> None:
 def equipped(hub: Any) -> Any:
     """`hub` with the environment that runs these tests, so that nothing is installed again."""
     hub.env["MAINLINE_VENV"] = sys.prefix
-    hub.env["PATH"] = f"{HERE / 'bin'}{os.pathsep}{os.environ['PATH']}"
     return hub
 
 

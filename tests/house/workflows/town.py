@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -55,8 +54,7 @@ def settle(hub: Any, sample: Path, remember: Path, edits: Mapping[str, tuple[str
     hub.commit("The workflows")
     hub.push("refs/heads/main")
     remember.mkdir(exist_ok=True)
-    hub.env |= {"MAINLINE_VENV": sys.prefix, "REMEMBER": str(remember),
-                "PATH": f"{HERE / 'bin'}{os.pathsep}{os.environ['PATH']}"}  # fmt: skip
+    hub.env |= {"MAINLINE_VENV": sys.prefix, "REMEMBER": str(remember)}
     return hub
 
 
@@ -108,14 +106,19 @@ class Town:
 
     def train(self, pull: Pull, action: str = "synchronize") -> Any:
         """Run train.yml as GitHub does after `action` on a pull request."""
-        self.github.ran(pull.branch, pull.sha, pull.repository)
+        number = self.github.ran(pull.branch, pull.sha, pull.repository)
         self.hub.token = self.github.token(grants("train"))
         self.hub.env["GITHUB_API_URL"] = self.github.url
         head = {"ref": pull.branch, "sha": pull.sha, "repo": {"full_name": pull.repository}}
         base = {"ref": "main", "sha": self.hub.git("rev-parse", "main")}
         event = {"action": action, "number": pull.number,
                  "pull_request": {"number": pull.number, "head": head, "base": base}}  # fmt: skip
-        return self.hub.act("pull_request", "train", f"refs/pull/{pull.number}/merge", event)
+        done = self.hub.act("pull_request", "train", f"refs/pull/{pull.number}/merge", event)
+        self.github.ended(number, well=done.status == 0)
+        # What each run left can be fetched by its number.
+        kept = self.hub.folder / "artifacts of runs" / str(number)
+        shutil.copytree(self.hub.artifacts, kept)
+        return done
 
     def comment(
         self, pull: Pull, conclusion: str = "success", rights: Mapping[str, str] | None = None
@@ -131,15 +134,31 @@ class Town:
         self.hub.git("switch", "--quiet", "main")
         self.hub.push("refs/heads/main")
         self.hub.token = self.github.token(grants(workflow))
+        self.hub.env["GITHUB_API_URL"] = self.github.url
         sha = self.hub.git("rev-parse", "HEAD")
         event = {"ref": "refs/heads/main", "before": "0" * 40, "after": sha}
         return self.hub.act("push", workflow, "refs/heads/main", event)
 
-    def merge(self, pull: Pull) -> None:
-        """Merge a pull request, as a person does."""
+    def look(self) -> Any:
+        """Start release.yml by hand, as who looks whether a run was lost does."""
         self.hub.git("switch", "--quiet", "main")
-        self.hub.git("merge", "--quiet", "--no-ff", "--message", "Merge", pull.branch)
+        self.hub.token = self.github.token(grants("release"))
+        self.hub.env["GITHUB_API_URL"] = self.github.url
+        return self.hub.act("workflow_dispatch", "release", "refs/heads/main",
+                            {"ref": "refs/heads/main", "inputs": {}})  # fmt: skip
+
+    def merge(self, pull: Pull, *, squash: bool = False) -> str:
+        """Merge a pull request, as a person does; returns the commit."""
+        self.hub.git("switch", "--quiet", "main")
+        if squash:
+            self.hub.git("merge", "--quiet", "--squash", pull.branch)
+            self.hub.git("commit", "--quiet", "--message", f"Squashed (#{pull.number})")
+        else:
+            self.hub.git("merge", "--quiet", "--no-ff", "--message", "Merge", pull.branch)
         self.hub.push("refs/heads/main")
+        sha = str(self.hub.git("rev-parse", "HEAD"))
+        self.github.merge(pull.number, sha)
+        return sha
 
     def promote(self, version: str) -> None:
         """Let a version be what runs in production: a tag on the remote."""
