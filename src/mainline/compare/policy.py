@@ -26,7 +26,7 @@ from mainline.verdict import Check, Verdict
 # Whole sections, or keys of them.
 GUARDED_SETTINGS = ("model", "split", "features.build", "train.estimator", "train.trusted",
                     "train.window_days", "evaluate.slices", "evaluate.threshold", "gate",
-                    "rollout", "monitor.maturity_days")  # fmt: skip
+                    "release", "rollout", "monitor.maturity_days")  # fmt: skip
 # Everything under src/ but the forker's room: a module there can take the place of any other.
 GUARDED = ("tests/data", "tests/model", "tests/conftest.py", "tests/__init__.py", "conftest.py",
            ".github", "dvc.yaml", ".dvcignore", ".dvc/config", "mainline", "mainline.cmd",
@@ -80,10 +80,17 @@ def changes(root: Path, commit: str, old: Settings | None, own: Settings) -> lis
     Uncommitted files count too.
     """
     found = list(differing(*(guarded(s) for s in (old, own)))) if old else []
+    found += _key_changes(root, commit, {s.release.public_key for s in (old, own) if s})
     schemas = git(root, "show", f"{commit}:schema.yaml", check=False), _text(root, "schema.yaml")
     found += [Change(f"schema.yaml {c.name}", c.base, c.candidate)
               for c in column_changes(*schemas)]  # fmt: skip
     return found + file_changes(root, commit, GUARDED)
+
+
+def _key_changes(root: Path, commit: str, names: set[str | None]) -> list[Change]:
+    """The key file that verifies signatures, wherever either side says it is."""
+    named = sorted(f":(literal){n}" for n in names if n)
+    return file_changes(root, commit, named) if named else []
 
 
 def guarded(options: Settings) -> dict[str, str]:

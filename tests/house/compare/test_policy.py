@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import vouched
 from copies import ROOT
 from small import commit, edit, git
 
@@ -252,3 +253,25 @@ def test_a_history_without_main_asks_a_person(tmp_path: Path) -> None:
     found, _ = policy.judge(tmp_path, policy.Policy(None), own)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "git fetch origin main" in found.reason
+
+
+def test_who_may_sign_is_policy(tree: Path) -> None:
+    """A swapped key, a key file of another name and a loosened rule each ask a person."""
+    line = "release: {public_key: release.pub, unsigned: refuse}"
+    git(tree, "switch", "--quiet", "main")
+    (tree / "release.pub").write_text("one key\n", encoding="utf-8")
+    vouched.set_release(tree, line)
+    commit(tree, "Sign")
+    git(tree, "switch", "--quiet", "change")
+    git(tree, "merge", "--quiet", "main")
+    assert judged(tree)[0] is PASS
+    (tree / "release.pub").write_text("another key\n", encoding="utf-8")
+    commit(tree, "Swap")
+    verdict, said = judged(tree)
+    assert (verdict, "release.pub changed" in said) == (INCONCLUSIVE, True), said
+    git(tree, "revert", "--no-edit", "HEAD")
+    vouched.set_release(tree, line.replace("refuse", "allow").replace("release.pub", "other.pub"))
+    commit(tree, "Loosen")
+    verdict, said = judged(tree)
+    assert (verdict, "release.unsigned: refuse -> allow" in said) == (INCONCLUSIVE, True), said
+    assert "release.public_key: release.pub -> other.pub" in said
