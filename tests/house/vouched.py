@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from small import commit, git
@@ -48,8 +49,8 @@ def merged(root: Path, subject: str) -> str:
 def set_release(root: Path, line: str) -> None:
     """Put one line in the place of the section `release` of params.yaml."""
     path = root / "params.yaml"
-    lines = [x for x in path.read_text("utf-8").splitlines() if not x.startswith("release:")]
-    path.write_text("\n".join([*lines, line]) + "\n", encoding="utf-8")
+    text = re.sub(r"^release:.*\n(?:[ #].*\n|\n)*", "", path.read_text("utf-8"), flags=re.M)
+    path.write_text(f"{text}{line}\n", encoding="utf-8")
 
 
 def trailers(root: Path, name: str) -> dict[str, str]:

@@ -65,7 +65,7 @@ def require(
     bill = _bill(root, version)
     checks.append(_sbom(root, version, bill, sbom))
     if models is not None:
-        checks += [place.lock(root, version, _dvc_md5(models)), _model(version, models)]
+        checks += [_model(version, models), place.lock(root, version, _dvc_md5(models))]
     if models is not None or version.signature is None:
         checks.append(_signature(root, version, trusted, models, bill))
     bad = next((c for c in checks if c.verdict in (Verdict.FAIL, Verdict.ERROR)), None)
