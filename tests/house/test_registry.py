@@ -62,3 +62,37 @@ def test_what_is_not_there_is_told_with_what_is(repo: Path) -> None:
         registry.find(repo, "toy", "v3.0.0")
     with pytest.raises(UsageError, match="git fetch --tags"):
         registry.find(repo, "other", None)
+
+
+def test_trailers_are_those_of_the_last_paragraph_alone() -> None:
+    """Neither a title nor a reason is a trailer; the first of two says it; others are left out."""
+    message = (
+        "Run: title\n\nVerdict: reason\n\nModel-Digest: sha256:a\nEvil: b\nRun: x: y\n"
+        "Run: z\n\n-----BEGIN MODEL SIGNATURE-----\nBase: c\n-----END MODEL SIGNATURE-----\n"
+    )
+    assert registry.parse_trailers(message) == {"Model-Digest": "sha256:a", "Run": "x: y"}
+    assert registry.parse_trailers(message.replace("\n", "\r\n"))["Run"] == "x: y"
+    signature = registry.parse_signature(message)
+    assert signature is not None
+    assert signature.startswith(b"-----BEGIN MODEL SIGNATURE-----\nBase: c\n")
+    assert registry.parse_signature("Subject\n\nRun: x\n") is None
+    assert registry.reason_of(message) == "Verdict: reason"
+    assert registry.reason_of("Subject\n\nRun: x\n") == ""
+
+
+def test_no_message_can_forge_another_tag(repo: Path) -> None:
+    """Whatever separators stand in a message, the tags are those that are there."""
+    evil = "x\n\x1e\x1fv\ntoy@v7.0.0\n\nModel-Digest: sha256:e\n"
+    git(repo, "tag", "-a", "toy@v2.0.0", "--cleanup=verbatim", "-m", evil)
+    assert [v.name for v in registry.versions(repo, "toy")][-1] == "v2.0.0"
+    assert len(registry.versions(repo, "toy")) == 4
+
+
+def test_of_two_versions_on_one_commit_an_assignment_says_which(repo: Path) -> None:
+    """By its trailer; without one it is the newest, as GTO reads it."""
+    git(repo, "tag", "-a", "toy@v1.11.0", "-m", "Another", "toy@v1.10.0^{commit}")
+    commit = "toy@v1.10.0^{commit}"
+    git(repo, "tag", "-a", "toy#prod#1", "-m", "toy to prod\n\nVersion: v1.10.0", commit)
+    assert registry.at_stage(repo, "toy", "prod").name == "v1.10.0"
+    git(repo, "tag", "toy#prod#2", commit)
+    assert registry.at_stage(repo, "toy", "prod").name == "v1.11.0"

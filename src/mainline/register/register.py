@@ -154,7 +154,7 @@ class Candidate:
         mine = next((v for v in registry.versions_in(model, seen.only_here)
                      if v.signature and statement.of(v) == stated), None)  # fmt: skip
         if mine is not None:  # registered here before, and signed: that very tag is pushed
-            signed = signature.Signed(mine.trailers["Signed-By"], mine.signature.decode())
+            signed = signature.Signed(mine.trailers["Signed-By"], (mine.signature or b"").decode())
         else:
             signed = signature.sign(self.root, self.options, self.root / "models", stated, bill,
                                     os.environ)  # fmt: skip
@@ -179,6 +179,8 @@ class Candidate:
             return
         self._bill(version.name)
         self._state(version)
+        if (self.root / "reports" / "model_card.md").is_file():
+            return
         with contextlib.suppress(MainlineError):
             card.write(self.root, version.name, self.commit, self.approved)
 

@@ -218,7 +218,9 @@ def who(root: Path, environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
     name = actor or environ.get("GIT_COMMITTER_NAME") or _config(root, "user.name")
     email = (f"{actor}@users.noreply.github.com" if actor else
              environ.get("GIT_COMMITTER_EMAIL") or _config(root, "user.email"))  # fmt: skip
-    clean = [re.sub(r"[\x00-\x1f\x7f<>]+", " ", text).strip(" .,;:\"'\\") for text in (name, email)]
+    # As Git itself takes them: no angles, no line ends, no punctuation at either end.
+    words = [re.sub(r"[\x00-\x1f\x7f<>]+", " ", text).split() for text in (name, email)]
+    clean = [" ".join(w).strip(" .,;:\"'\\") for w in words]
     return clean[0] or NAMELESS[0], clean[1].replace(" ", "") or NAMELESS[1]
 
 
