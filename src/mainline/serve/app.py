@@ -49,6 +49,7 @@ class Service:
         self.log = log or PredictionLog(None)
         self.guard = guard
         self.active = 0  # requests with a body that are being answered
+        self.counting: list[Callable[[Metrics], None]] = [self._count]
         self.closing: list[Callable[[], None]] = []  # what to end with the service
         self.inputs = Inputs(schema, self.limits.max_rows)
         self.metrics = Metrics(model.name, version, model.digest)
@@ -168,12 +169,22 @@ class Service:
         return b'{"status": "ok"}'
 
     async def _metrics(self, content: bytes, call: Call) -> bytes:
-        return self.metrics.render(self._gauges)
+        return self.metrics.render(self.refresh)
 
-    def _gauges(self, metrics: Metrics) -> None:
+    def refresh(self, metrics: Metrics) -> None:
+        """Tell the metrics what is counted elsewhere."""
+        for count in self.counting:
+            count(metrics)
+
+    def _count(self, metrics: Metrics) -> None:
         metrics.waiting.set(self.batcher.waiting)
-        for outcome, n in self.log.counts().items():
-            metrics.logged.labels(outcome).set(n)
+        kinds = ((metrics.logged, metrics.log_waiting), (metrics.labels, metrics.labels_waiting))
+        for labels, (counter, waiting) in enumerate(kinds):
+            for outcome, n in self.log.counts(labels=bool(labels)).items():
+                if outcome == "waiting":
+                    waiting.set(n)
+                else:
+                    metrics.reach(counter, (outcome,), n)
 
     async def _version(self, content: bytes, call: Call) -> bytes:
         about = {"name": self.model.name, "version": self.version, "digest": self.model.digest}

@@ -97,10 +97,11 @@ class Encoder:
     def _table(self, made: pd.DataFrame, name: str, values: pd.Categorical) -> np.ndarray:
         """The codes of the estimator by code of the column; the last, for -1, is missing."""
         found = self._tables.get(name)
-        if found is not None and (
-            found[0] is values.dtype
-            or found[0].categories.tolist() == values.dtype.categories.tolist()
-        ):
+        if found is not None and found[0] is values.dtype:
+            return found[1]
+        # Equal dtypes may have their categories in another order.
+        if found is not None and found[0].categories.tolist() == values.dtype.categories.tolist():
+            self._tables[name] = (values.dtype, found[1])
             return found[1]
         table = self._fill(made, name, values.dtype)
         self._tables[name] = (values.dtype, table)

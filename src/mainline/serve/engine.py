@@ -103,11 +103,11 @@ class Trees:
         each = self._predict(self._model, x, nthread=1)  # (n, trees, 1 or columns)
         columns = len(self._start)
         rounds = each.reshape(len(x), -1, columns)
-        terms = np.empty((len(x), rounds.shape[1] + 1, columns))
-        terms[:, 0] = self._start
-        terms[:, 1:] = rounds
-        np.add.accumulate(terms, axis=1, out=terms)
-        return terms[:, -1].copy()
+        terms = np.empty((len(x), columns, rounds.shape[1] + 1))
+        terms[:, :, 0] = self._start
+        terms[:, :, 1:] = rounds.transpose(0, 2, 1)
+        np.add.accumulate(terms, axis=2, out=terms)
+        return terms[:, :, -1].copy()
 
 
 def _last(estimator: Any) -> tuple[Any, Any]:

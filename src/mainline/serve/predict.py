@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from typing import Any, Protocol
+
+from pydantic_core import to_json
 
 from mainline.serve.batching import Answer, Batcher
 from mainline.serve.ids import uuid7
@@ -39,7 +40,8 @@ class Predict:
         self._batcher = batcher
         self._metrics = metrics
         self._log = log
-        self._about = {"model": model.name, "version": version, "digest": model.digest}
+        about = {"model": model.name, "version": version, "digest": model.digest}
+        self._end = b"," + to_json(about)[1:]  # the same in each answer
 
     async def __call__(self, content: bytes, call: Call) -> bytes:
         """The answer to one request; raises Refused, Overloaded or what the features raise."""
@@ -50,10 +52,9 @@ class Predict:
             {"prediction_id": i, "scores": scores, "decision": decision}
             for i, (scores, decision) in zip(ids, answers, strict=True)
         ]
-        body = json.dumps({"predictions": predictions, **self._about}).encode()
+        body = b'{"predictions":' + to_json(predictions) + self._end
         seconds = time.perf_counter() - call.at
-        self._metrics.seconds.labels(call.arm).observe(seconds)
-        self._metrics.rows.labels(call.arm).inc(len(rows))
+        self._metrics.predicted(call.arm, len(rows), seconds, self._inputs.beyond_soft(rows))
         self._log.answered(
             (call.request_id, call.arm, call.generation, time.time(), seconds * 1000, ids, rows,
              answers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from mainline.train.bundle import Bundle, build_features, raw_inputs
 
 TEXT = {True: "true", False: "false"}
 KEPT = 64  # frames of up to so many rows are kept and filled again
-Fill = Callable[[Any, list[Any]], None]
 
 
 class Scorer:
@@ -49,18 +48,21 @@ class Scorer:
         than to score it.
         """
         size = len(rows)
-        if size not in self._kept or size > KEPT:
-            buffers = [column.buffer(size) for column in self._columns]
-            frame = pd.DataFrame(
-                {c.name: c.array(b) for c, b in zip(self._columns, buffers, strict=True)},
-                copy=False,
-            )
-            self._kept[size] = (frame, buffers)
-        frame, buffers = self._kept[size] if size <= KEPT else self._kept.pop(size)
-        for column, buffer in zip(self._columns, buffers, strict=True):
+        kept = self._kept.get(size) or self._new(size)
+        if size <= KEPT:
+            self._kept[size] = kept
+        for column, buffer in zip(self._columns, kept[1], strict=True):
             name = column.name
-            column.fill(buffer, [row.get(name) for row in rows])
-        return frame
+            buffer[:] = column.values([row.get(name) for row in rows])
+        return kept[0]
+
+    def _new(self, size: int) -> tuple[pd.DataFrame, list[Any]]:
+        """A frame of `size` rows and, for each column, the array in which its values are."""
+        columns = {c.name: c.empty(size) for c in self._columns}
+        # The copy has all numbers in one block, which makes each copy of it cheap.
+        frame = pd.DataFrame(columns).copy()
+        arrays = [frame._get_column_array(i) for i in range(len(columns))]  # type: ignore[operator]
+        return frame, [getattr(array, "_codes", array) for array in arrays]
 
     def score(self, rows: Sequence[Row]) -> list[Answer]:
         """Scores (k floats) and decision of each row; raises what the forker's features raise."""
@@ -70,7 +72,7 @@ class Scorer:
 
 
 class _Column:
-    """One raw column: a buffer of numbers, the array that pandas sees in it, how it is filled."""
+    """One raw column: how JSON values stand in it."""
 
     def __init__(self, name: str, dtype: Any) -> None:
         self.name = name
@@ -83,24 +85,16 @@ class _Column:
                 if text in self._codes:
                     self._codes[value] = self._codes[text]
 
-    def buffer(self, size: int) -> Any:
-        """What `fill` writes into."""
+    def empty(self, size: int) -> Any:
+        """A column of missing values."""
         if self._codes is not None:
-            return pd.Categorical.from_codes(
-                np.zeros(size, dtype=int), dtype=self._dtype
-            ).codes.copy()
-        return np.zeros(size) if self._dtype == np.float64 else np.zeros(size, dtype=object)
+            return pd.Categorical.from_codes(np.full(size, -1), dtype=self._dtype)
+        kind: Any = np.float64 if self._dtype == np.float64 else object
+        return pd.Series(np.full(size, None, dtype=kind), dtype=kind)
 
-    def array(self, buffer: Any) -> Any:
-        """The column over `buffer`, not a copy of it."""
+    def values(self, values: list[Any]) -> list[Any]:
+        """JSON values as they stand in the column's array; None becomes NaN or -1."""
         if self._codes is None:
-            return pd.Series(buffer, copy=False)
-        return pd.Categorical.from_codes(buffer, dtype=self._dtype, validate=False)
-
-    def fill(self, buffer: Any, values: list[Any]) -> None:
-        """Write the JSON values of some rows; None becomes NaN."""
-        if self._codes is not None:
-            get = self._codes.get
-            buffer[:] = [get(value, -1) for value in values]
-        else:
-            buffer[:] = values
+            return values
+        get = self._codes.get
+        return [get(value, -1) for value in values]

@@ -14,11 +14,11 @@ import pytest
 from mainline.data import schema
 from mainline.serve.app import Service
 from mainline.serve.batching import Answer
-from mainline.serve.inputs import Row
+from mainline.serve.inputs import Refused, Row
 from mainline.serve.log import PredictionLog
 from mainline.serve.reading import read_log
 from mainline.serve.records import Shape
-from mainline.serve.web import Limits, arm_of
+from mainline.serve.web import Call, Limits, Route, arm_of
 
 HOUSE = Path(__file__).parents[3]
 DIGEST = "sha256:" + "ab" * 32
@@ -230,6 +230,106 @@ def test_the_arm_is_the_header_or_the_mark_of_a_mirror(
 ) -> None:
     """Envoy marks a mirrored request by the suffix of its host alone."""
     assert arm_of(headers) == arm
+
+
+def test_more_requests_at_once_than_allowed_are_told_to_come_back() -> None:
+    """The one beyond the limit is a 503 with Retry-After; the service stays alive and recovers."""
+    app = service(max_requests=2)
+
+    async def go() -> list[httpx.Response]:
+        gate = asyncio.Event()
+
+        async def slow() -> Any:
+            await gate.wait()
+            yield json.dumps(GOOD).encode()
+
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://shop.example"
+        ) as client:
+            kind = {"content-type": "application/json"}
+            waiting = [
+                asyncio.ensure_future(client.post("/predict", content=slow(), headers=kind))
+                for _ in range(2)
+            ]
+            while app.active < 2:
+                await asyncio.sleep(0.001)
+            found = [await client.post("/predict", json=GOOD), await client.get("/healthz")]
+            gate.set()
+            return [
+                *found,
+                *await asyncio.gather(*waiting),
+                await client.post("/predict", json=GOOD),
+            ]
+
+    answers = asyncio.run(go())
+    assert [a.status_code for a in answers] == [503, 200, 200, 200, 200]
+    assert answers[0].headers["retry-after"] == "1"
+    assert app.active == 0
+
+
+def test_a_body_that_does_not_end_is_cut_off() -> None:
+    """After serve.timeout_seconds a slow sender gets a 408 and its connection is closed."""
+
+    async def drops() -> Any:
+        yield b"{"
+        await asyncio.sleep(30)
+
+    app = service(timeout_seconds=0.05)
+    headers = {"content-type": "application/json"}
+    answer = ask(app, "POST", "/predict", content=drops(), headers=headers)
+    assert (answer.status_code, answer.headers["connection"]) == (408, "close")
+    assert app.active == 0
+
+
+def test_a_model_that_takes_too_long_is_a_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After serve.timeout_seconds the caller is told to come back."""
+    app = service(timeout_seconds=0.05)
+
+    async def never(rows: Sequence[Row]) -> list[Answer]:
+        await asyncio.sleep(30)
+        return []
+
+    monkeypatch.setattr(app.batcher, "submit", never)
+    answer = ask(app, "POST", "/predict", json=GOOD)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["type"].endswith(":timeout")
+
+
+def test_a_guard_stands_before_the_body(tmp_path: Path) -> None:
+    """Who may not ask is refused before a byte of the body is read; open routes stay open."""
+    app = service()
+
+    def guard(route: Route, call: Call) -> None:
+        if route.group == "predict" and call.headers.get(b"authorization") != b"Bearer k":
+            raise Refused(401, "key", "No key", "Send one", headers=((b"www-authenticate", b"B"),))
+
+    app.guard = guard
+    answer = ask(app, "POST", "/predict", content=b"x" * 2_000_000)
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "B")
+    assert ask(app, "GET", "/healthz").status_code == 200
+    good = ask(app, "POST", "/predict", json=GOOD, headers={"authorization": "Bearer k"})
+    assert good.status_code == 200
+
+
+def test_a_path_is_added_once() -> None:
+    """Another part may bring a path and never replace one; it is counted under its own name."""
+    app = service()
+
+    async def echo(content: bytes, call: Call) -> bytes:
+        return content
+
+    app.add("/echo", Route("POST", echo))
+    assert ask(app, "POST", "/echo", json=[1]).json() == [1]
+    assert 'route="/echo"' in ask(app, "GET", "/metrics").text
+    with pytest.raises(ValueError, match="taken"):
+        app.add("/predict", Route("POST", echo))
+
+
+def test_rows_beyond_a_soft_limit_show_in_the_metrics() -> None:
+    """They are answered, and counted without a label."""
+    app = service()
+    assert ask(app, "POST", "/predict", json={**GOOD, "amount": 50_000}).status_code == 200
+    assert "mainline_soft_limit_rows_total 1.0" in ask(app, "GET", "/metrics").text
 
 
 def test_an_answer_is_json_that_keeps_every_bit() -> None:

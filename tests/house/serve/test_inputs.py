@@ -155,3 +155,38 @@ def test_a_problem_document_has_the_members_of_rfc_9457(inputs: Inputs) -> None:
     assert document["status"] == 422
     assert len(document["errors"]) == 20
     assert "more are not listed" in document["detail"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"hour": 1, "hour": 2}',
+        b'{"hour": 1, "\\u0068our": 2}',
+        b'{"rows": [{"hour": 1}, {"note": "a:b", "hour": 1, "hour": 2}]}',
+        b'{"rows": [{}], "rows": [{}]}',
+        b'{"note": {"a": 1, "a": 2}}',
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(inputs: Inputs, content: bytes) -> None:
+    """Parsers disagree which of two values counts, so neither does, however it is written."""
+    refused = refusal(inputs, content)
+    assert (refused.http, refused.kind) == (400, "twin-keys")
+
+
+def test_colons_in_texts_are_no_keys(inputs: Inputs) -> None:
+    """What only looks like more keys than there are is taken."""
+    row = {**GOOD, "note": 'a: {"hour": 1, "hour": 2}', "country": "::"}
+    assert inputs.parse(body(row, row)) == [row, row]
+
+
+def test_rows_beyond_a_soft_limit_are_taken_and_counted() -> None:
+    """A soft limit warns; missing values and other rows do not count."""
+    columns = """
+    - {name: a, type: number, role: feature, max_missing: 0.5, soft: {min: 0, max: 9}}
+    - {name: b, type: integer, role: feature, max_missing: 0.5, soft: {max: 5}, hard: {max: 7}}
+    """
+    rules = {"version": 1, "target": "y", "columns": yaml.safe_load(columns)}
+    rules["columns"].append({"name": "y", "type": "integer", "role": "target"})
+    taken = Inputs(Schema.model_validate(rules))
+    rows = [{"a": 9.0}, {"a": 9.5, "b": 6}, {"a": -1}, {"b": 6}, {"a": None, "b": 5}, {}]
+    assert taken.beyond_soft(taken.parse(body(*rows))) == 3
