@@ -73,6 +73,11 @@ class Hub:
         """The pull request; change it as a push or a merge would."""
         return next(p for p in self.pulls if p["number"] == number)
 
+    def merge(self, number: int, sha: str, at: str) -> None:
+        """Merge a pull request as a commit, at a time."""
+        more = {"state": "closed", "merge_commit_sha": sha, "merged_at": at}
+        self.pull(number).update(more)
+
     def label(self, number: int, name: str, by: str, at: str, kind: str = "User") -> None:
         """`by` (a `User` or a `Bot`) puts a label on at a time such as 2026-01-01T12:00:00Z."""
         self._labelled(number, name, by, at, kind, "labeled")
@@ -169,8 +174,11 @@ class Hub:
             return 200, {"permission": self.permissions.get(unquote(match[2]), "none"),
                          "user": {"login": unquote(match[2])}}  # fmt: skip
         if match := OF_COMMIT.fullmatch(path):
-            own = [p for p in self.pulls if p["head"]["sha"] == match[2]]
-            return 200, [p for p in own if p["head"]["repo"]["full_name"] == match[1]]
+            own = [p for p in self.pulls
+                   if match[2] in (p["head"]["sha"], p.get("merge_commit_sha"))]  # fmt: skip
+            # A fork's pull request is told for the commit that it was merged as.
+            return 200, [p for p in own if p["head"]["repo"]["full_name"] == match[1]
+                         or p.get("merge_commit_sha") == match[2]]  # fmt: skip
         if match := RUN.fullmatch(path):
             found = [r for r in self.runs if r["id"] == int(match[2])]
             return (200, found[0]) if found else (404, {"message": "Not Found"})

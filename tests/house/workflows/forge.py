@@ -33,6 +33,8 @@ from releases import Releases
 SLUG = "acme/fraud"
 # Who is there, and what they may do in GitHub's words; `bob` has a fork.
 PEOPLE = {"acme": "admin", "ann": "write", "tim": "triage", "bob": "read"}
+# What a job may be given and an App's token cannot carry.
+OF_JOBS = {"id-token", "attestations"}
 WORDS = {"push": "write", "pull": "read"}
 BELOW = rf"/repos/{SLUG}/"
 FILES = re.compile(BELOW + r"pulls/(\d+)/files")
@@ -93,7 +95,7 @@ class Forge:
 
     def token(self, permissions: Mapping[str, str]) -> str:
         """A token with these permissions and no others, as a job's `permissions:` names them."""
-        given = {name.replace("-", "_"): right for name, right in permissions.items()}
+        given = {n.replace("-", "_"): r for n, r in permissions.items() if n not in OF_JOBS}
         signed = node(SIGN, self.key)
         status, _, content = self.forward(
             "POST", "/app/installations/1/access_tokens", {"Authorization": f"Bearer {signed}"},
