@@ -97,9 +97,10 @@ class Move:
         return f"{self.version.model}#{self.stage}#{self.count}"
 
 
-def read_tags(root: Path, pattern: str) -> list[Tag]:
-    """The tags of the clone that match `pattern`, a glob."""
-    out = git(root, "for-each-ref", f"--format={FORM}", f"refs/tags/{pattern}", check=False)
+def read_tags(root: Path, *patterns: str) -> list[Tag]:
+    """The tags of the clone that match one of `patterns`, globs."""
+    names = (f"refs/tags/{pattern}" for pattern in patterns)
+    out = git(root, "for-each-ref", f"--format={FORM}", *names, check=False)
     # Git ends a text at NUL, so a message cannot hold one, and no message can forge a field.
     parts = out.split("\0")
     found = []
@@ -158,7 +159,7 @@ def versions_in(model: str, tags: Iterable[Tag]) -> list[Version]:
 
 def moves(root: Path, model: str) -> list[Move]:
     """All assignments of `model`, first to last."""
-    return moves_in(model, [*read_tags(root, f"{model}@*"), *read_tags(root, f"{model}#*")])
+    return moves_in(model, read_tags(root, f"{model}@*", f"{model}#*"))
 
 
 def moves_in(model: str, tags: Iterable[Tag]) -> list[Move]:

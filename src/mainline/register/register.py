@@ -208,12 +208,16 @@ def _commit_on_main(root: Path, asked: bool) -> str:
         raise UsageError(f"{changed[0]} is not committed", "Commit it and run the pipeline again")
     commit = head(root)
     assert commit is not None
-    if not on_main(root) and asked:  # merged elsewhere, perhaps, since this clone last looked
-        git(root, "fetch", "--quiet", "--no-tags", "origin",
-            "+refs/heads/main:refs/remotes/origin/main", check=False)  # fmt: skip
-    if not on_main(root):
+    if not on_main(root) and not (asked and _merged_meanwhile(root)):
         raise UsageError(f"The commit {commit[:12]} is not on main", "Merge its pull request first")
     return commit
+
+
+def _merged_meanwhile(root: Path) -> bool:
+    """Whether HEAD is on origin's main by now: this clone may have looked long ago."""
+    git(root, "fetch", "--quiet", "--no-tags", "origin",
+        "+refs/heads/main:refs/remotes/origin/main", check=False)  # fmt: skip
+    return on_main(root)
 
 
 def _same_data(root: Path, commit: str) -> None:

@@ -162,7 +162,7 @@ def write(root: Path, seen: View, wanted: Wanted) -> bool:
 
 
 def _local(root: Path, model: str) -> dict[str, Tag]:
-    return {t.name: t for p in ("@", "#") for t in read_tags(root, f"{model}{p}*")}
+    return {t.name: t for t in read_tags(root, f"{model}@*", f"{model}#*")}
 
 
 def _listed(root: Path, model: str) -> dict[str, str]:
