@@ -74,6 +74,18 @@ def sign(
     return Signed(by, encode(bundle))
 
 
+def planned(root: Path, options: Settings, environ: Mapping[str, str]) -> str:
+    """Who will sign, as Signed-By would say it, before anything is signed; "none" for nobody.
+
+    Raises SettingsError for a key that cannot sign.
+    """
+    trusted = trust.of(root)
+    if pem := environ.get(KEY, "").strip():
+        return f"key {public_of(pem).digest}"
+    named = trusted.release.identity or options.release.identity
+    return f"workflow {named}" if named and environ.get(identity.ADDRESS) else NONE
+
+
 def check(
     root: Path, signature: bytes | str, models: Path, statement: Mapping[str, Any], sbom: bytes,
     trusted: Trust | None = None,
