@@ -15,6 +15,7 @@ AGAIN = {
     "train": "`./mainline pipeline`",
     "evaluate": "`./mainline pipeline`",
     "compare": "`./mainline compare`",
+    "serve": "`./mainline serve --try`",
 }
 
 # (step, pattern of the check's name, what to do); the first that fits. `tests/data` and

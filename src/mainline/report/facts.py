@@ -37,6 +37,7 @@ class Facts:
     metrics: Document | None = None
     cost: Document | None = None
     monitor: Document | None = None
+    tryout: Document | None = None
     behaviour: Document | None = None
     changes: Changes | None = None
     plots: tuple[Path, ...] = ()
@@ -73,6 +74,8 @@ def read(root: Path) -> Facts:
         cost=_json(root, "build/cost.json", "train", "What training cost", absent),
         # Nobody expects a look at production on a pull request.
         monitor=_json(root, "reports/monitor.json", "monitor", "A look at production", {}),
+        # Tried by a workflow; elsewhere nobody has to.
+        tryout=_json(root, "reports/tryout.json", "serve --try", "The service", {}),
         changes=_changes(root, options, comparison, absent),
         plots=tuple(sorted((root / "reports" / "plots").glob("*.png"))) if measured else (),
         absent=absent,

@@ -17,6 +17,8 @@ from mainline.settings import Settings
 from mainline.verdict import Check, StepVerdict, Verdict, read_verdict
 
 REQUIRED = ("validate", "train", "evaluate", "compare")
+# Counts where it was tried: what cannot be served, or answers otherwise, is not merged.
+TRIED = "serve"
 # Whose verdict hangs on the limits and the tests that stand here.
 BY_POLICY = ("validate", "evaluate")
 # Of what all verdicts must have one digest.
@@ -54,14 +56,29 @@ def accepted_by(done: StepVerdict) -> tuple[str, int] | None:
 
 
 def read_all(root: Path) -> dict[str, StepVerdict | str]:
-    """The verdict of each required step, or the sentence that says why there is none."""
-    verdicts: dict[str, StepVerdict | str] = {}
-    for step in REQUIRED:
-        try:
-            verdicts[step] = read_verdict(root / "reports" / "verdicts" / f"{step}.json")
-        except NotMeasured as error:
-            verdicts[step] = str(error)
+    """The verdict of each required step, or the sentence that says why there is none.
+
+    That of the tried service is among them where there is one of the model that is here.
+    """
+    verdicts: dict[str, StepVerdict | str] = {step: _read(root, step) for step in REQUIRED}
+    if (root / "reports" / "verdicts" / f"{TRIED}.json").is_file():
+        tried = _read(root, TRIED)
+        if isinstance(tried, str) or not _of_another(root, tried):
+            verdicts[TRIED] = tried
     return verdicts
+
+
+def _read(root: Path, step: str) -> StepVerdict | str:
+    try:
+        return read_verdict(root / "reports" / "verdicts" / f"{step}.json")
+    except NotMeasured as error:
+        return str(error)
+
+
+def _of_another(root: Path, tried: StepVerdict) -> bool:
+    """Whether it was another model that was tried, before this one was trained."""
+    models, of = root / "models", tried.inputs.get("model")
+    return of is not None and models.is_dir() and digest_tree(models) != of
 
 
 def judge(
@@ -80,7 +97,7 @@ def judge(
 
 def not_run(found: StepVerdict) -> list[str]:
     """The steps that did not come to run by the gate's verdict, whatever file lies there."""
-    return [c.name for c in found.checks if c.name in REQUIRED and c.value == NOT_RUN]
+    return [c.name for c in found.checks if c.name in (*REQUIRED, TRIED) and c.value == NOT_RUN]
 
 
 def own_policy(root: Path, options: Settings) -> str:

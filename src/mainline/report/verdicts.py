@@ -26,6 +26,7 @@ from mainline.report.gate import NOT_RUN
 from mainline.report.numbers import NONE, inner, limit, number, show
 from mainline.report.pieces import table
 from mainline.report.sections import changes, compared, data, overall, plots, slices
+from mainline.report.served import served
 from mainline.verdict import ORDER, Check, StepVerdict, Verdict
 
 MOST_NAMES = 4
@@ -40,7 +41,8 @@ OPENING = {
 def compose(facts: Facts) -> Report:
     """All of the report in its order."""
     made = [f(facts) for f in (compared, slices, policy, origin, plots, data, changes, gates,
-                               behaviour, cost, production, next_steps, not_run)]  # fmt: skip
+                               behaviour, served, cost, production, next_steps,
+                               not_run)]  # fmt: skip
     sections = tuple(s for s in made if s is not None)
     return Report(facts.model, facts.gate.verdict, sentence(facts), sections)
 

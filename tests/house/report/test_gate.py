@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from mainline.report.gate import REQUIRED, decide
+from mainline.report.gate import REQUIRED, decide, read_all
 from mainline.verdict import Check, StepVerdict, Verdict
 
 PASS, INCONCLUSIVE, FAIL, ERROR = Verdict
@@ -120,3 +121,19 @@ def test_a_skipped_step_passes_only_by_leave() -> None:
 def test_no_verdict_at_all_is_an_error() -> None:
     """An empty folder does not pass."""
     assert decide({}, CODE).verdict is ERROR
+
+
+def test_a_tried_service_counts_and_one_that_nobody_tried_does_not(tmp_path: Path) -> None:
+    """What fails when it is served is not merged; a try of an earlier model says nothing."""
+    for name in REQUIRED:
+        step(name).write(tmp_path)
+    assert list(read_all(tmp_path)) == list(REQUIRED)
+    step("serve", FAIL).write(tmp_path)
+    assert decide(read_all(tmp_path), CODE).verdict is FAIL
+    step("serve", PASS).write(tmp_path)
+    assert decide(read_all(tmp_path), CODE).verdict is PASS
+    (tmp_path / "reports" / "verdicts" / "serve.json").write_text("{}")
+    assert decide(read_all(tmp_path), CODE).verdict is ERROR
+    step("serve", FAIL).write(tmp_path)
+    (tmp_path / "models").mkdir()
+    assert "serve" not in read_all(tmp_path)
