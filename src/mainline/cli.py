@@ -231,8 +231,16 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 3000,
     version: str | None = None,
+    try_: Annotated[
+        bool, typer.Option("--try", help="ask the candidate for ten held-out rows, and compare")
+    ] = False,
 ) -> None:
     """Serve a built Bento over HTTP."""
+    if try_:
+        from mainline.serve import tryout
+
+        console.show(tryout.run(root()))
+        return
     from mainline.rollout import versions
     from mainline.serve import build as step
 
