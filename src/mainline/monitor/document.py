@@ -25,7 +25,7 @@ def to_document(found: Look) -> dict[str, Any]:
                   "trained_until": found.meta.get("trained_until")},
         "log": {"rows": len(times), "skipped_lines": found.skipped_lines,
                 "first": iso(times.min()), "last": iso(times.max())},
-        "labels": {"matured": len(found.matured), "due": found.due},
+        "labels": {"matured": len(found.matured), "due": found.due, **found.feedback},
         "level": (found.windows[-1].level if found.windows else Level.NONE).value,
         "first_alert": iso(alarmed[0].start) if alarmed else None,
         "trigger": {"kind": found.trigger.kind, "reason": found.trigger.reason,

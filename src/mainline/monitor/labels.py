@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from mainline.data.schema import Schema
-from mainline.data.table import LABEL_COLUMNS, check_labels, last_labels, row_files
+from mainline.data.table import LABEL_COLUMNS, as_text, check_labels, last_labels, row_files
 from mainline.errors import DataError
+from mainline.serve.records import parse
 
 KEYS = ("row_id", "prediction_id")
 
 
 def all_labels(root: Path, schema: Schema, address: str | None) -> pd.DataFrame:
-    """Every label known here: key (a row id or a prediction id), label, known_at, source.
+    """Every label known here: key, label, known_at, source, by (row_id or prediction_id: the key).
 
     Times are naive UTC. A label may stand more than once; `known_by` takes the last. Raises
     DataError when a file or the address cannot be read.
@@ -25,7 +27,22 @@ def all_labels(root: Path, schema: Schema, address: str | None) -> pd.DataFrame:
         found.append(_table(_read(str(path)), path.name))
     if address:
         found.append(at_address(address))
-    return pd.concat([f for f in found if len(f)] or [found[0]], ignore_index=True)
+    return _together(found)
+
+
+def feedback(log: pd.DataFrame, labels: pd.DataFrame) -> dict[str, int]:
+    """What of the labels by prediction id cannot be used as it is, in numbers of predictions.
+
+    `unmatched` have no row in the log, `contradicted` have labels that differ (the one that became
+    known last counts); `skipped_lines` of files of labels could not be read.
+    """
+    given = labels[labels["by"] == "prediction_id"]
+    different = given.assign(label=as_text(given["label"])).groupby("key")["label"].nunique()
+    return {
+        "unmatched": len(set(given["key"]) - set(log["prediction_id"].astype(str))),
+        "contradicted": int((different > 1).sum()),
+        "skipped_lines": int(labels.attrs.get("skipped", 0)),
+    }
 
 
 def known_by(labels: pd.DataFrame, as_of: pd.Timestamp) -> pd.DataFrame:
@@ -64,12 +81,21 @@ def at_address(address: str) -> pd.DataFrame:
             f"The labels at {address} could not be read ({error})",
             "Check the address in MAINLINE_LABELS or monitor.labels",
         ) from error
-    return pd.concat(tables, ignore_index=True) if tables else _empty()
+    return _together(tables)
+
+
+def _together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    made = pd.concat([t for t in tables if len(t)] or [_empty()], ignore_index=True)
+    made.attrs["skipped"] = sum(t.attrs.get("skipped", 0) for t in tables)
+    return made
 
 
 def _read(source: Any, name: str = ".parquet") -> pd.DataFrame:
     if name.endswith(".jsonl"):
-        return pd.read_json(source, lines=True, dtype=False, convert_dates=False)
+        records, torn = parse(source.read())
+        frame = pd.DataFrame(records, dtype=object)
+        frame.attrs["skipped"] = torn
+        return frame
     try:
         return pd.read_parquet(source)
     except (OSError, ValueError) as error:
@@ -80,16 +106,22 @@ def _read(source: Any, name: str = ".parquet") -> pd.DataFrame:
 
 def _table(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """Labels with the column `key`; raises DataError when a column is gone or a value missing."""
+    skipped = frame.attrs.get("skipped", 0)
     if not len(frame):
-        return _empty()
+        empty = _empty()
+        empty.attrs["skipped"] = skipped
+        return empty
     key = next((k for k in KEYS if k in frame), None)
     if key is None:
         raise DataError(
             f"{name} has neither row_id nor prediction_id", "Name the row of each label"
         )
-    return check_labels(frame.rename(columns={key: "row_id"}), name).rename(
+    made = check_labels(frame.rename(columns={key: "row_id"}), name).rename(
         columns={"row_id": "key"}
     )
+    made = made.assign(by=key)
+    made.attrs["skipped"] = skipped
+    return made
 
 
 def _of_rows(root: Path, schema: Schema) -> pd.DataFrame:
@@ -111,6 +143,6 @@ def _of_rows(root: Path, schema: Schema) -> pd.DataFrame:
 
 
 def _empty() -> pd.DataFrame:
-    names = ["key", *LABEL_COLUMNS[1:]]
+    names = ["key", *LABEL_COLUMNS[1:], "by"]
     empty = pd.DataFrame({c: pd.Series(dtype=object) for c in names})
     return empty.astype({"known_at": "datetime64[ns]"})

@@ -34,6 +34,7 @@ class Look:
     due: int  # rows old enough for a final label
     trigger: trigger.Trigger
     skipped_lines: int
+    feedback: Mapping[str, int]  # see `labels.feedback`
 
 
 def look(
@@ -49,7 +50,8 @@ def look(
     meta = bundle.read_meta(root / "models")
     digest, reference = digest_tree(root / "models"), read_profile(root / "models")
     logged = read_log(log, until=as_of.to_pydatetime())
-    known = labels.known_by(labels.all_labels(root, rules, beside), as_of)
+    every = labels.all_labels(root, rules, beside)
+    known = labels.known_by(every, as_of)
     seen = production.read(logged, meta, digest, known)
     cut = drift.cut(seen.outcomes["ts"], as_of, options.monitor.window)
     changes = [f"{name}: a feature that the model does not know" for name in seen.extra]
@@ -62,7 +64,8 @@ def look(
     now = _situation(as_of, meta, windows, matured, watches, days)
     wanted = trigger.decide(now, options.retrain)
     skipped = int(logged.attrs.get("skipped", 0))
-    return Look(as_of, meta, digest, seen, windows, matured, watches, due, wanted, skipped)
+    told = labels.feedback(logged, every)
+    return Look(as_of, meta, digest, seen, windows, matured, watches, due, wanted, skipped, told)
 
 
 def _situation(

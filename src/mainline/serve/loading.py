@@ -22,7 +22,7 @@ from mainline import settings
 from mainline.data import schema as schemas
 from mainline.errors import DataError
 from mainline.files import digest_tree
-from mainline.serve import beside
+from mainline.serve import beside, feedback
 from mainline.serve.app import Service
 from mainline.serve.log import PredictionLog
 from mainline.serve.records import Shape
@@ -114,6 +114,7 @@ def application(loaded: Loaded) -> Service:
     )
     folder, root = place()
     beside.add(service, folder / "models", root, loaded.scorer.bundle.meta, serve.keys)
+    feedback.add(service, loaded.scorer.bundle.meta, loaded.options.monitor.maturity_days)
     return service
 
 

@@ -21,6 +21,24 @@ OUTCOMES = ("written", "waiting", "full", "invalid", "place", "writer", "closed"
 logger = logging.getLogger("mainline.serve")
 
 
+class Recent:
+    """The last ids that were given out: between `size` and twice as many."""
+
+    def __init__(self, size: int = 20_000) -> None:
+        self._size = size
+        self._now: set[str] = set()
+        self._before: set[str] = set()
+
+    def add(self, ids: Sequence[str]) -> None:
+        """Remember `ids`."""
+        self._now.update(ids)
+        if len(self._now) >= self._size:
+            self._before, self._now = self._now, set()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._now or name in self._before
+
+
 class PredictionLog:
     """Writes predictions to `address` and labels to `labels`, through a process of its own.
 
@@ -56,6 +74,7 @@ class PredictionLog:
         self._accepted: dict[bool, int] = {False: 0, True: 0}  # by whether they are labels
         self._dropped: dict[bool, Counter[str]] = {False: Counter(), True: Counter()}
         self._closed = False
+        self.recent = Recent()
 
     def start(self) -> None:
         """Start the writer now, so that the first request need not."""
@@ -70,6 +89,8 @@ class PredictionLog:
 
     def answered(self, request: Request) -> bool:
         """Hand over one answered request, as `shape` reads it; False when it was dropped."""
+        if self.labels is not None:  # feedback may come on these ids
+            self.recent.add(request[5])
         if self.address is None:
             return True
         return self._send(REQUEST, len(request[5]), request)

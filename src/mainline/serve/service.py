@@ -37,6 +37,11 @@ class Front:
     def __init__(self, app: Any) -> None:
         self.app = app
 
+    @classmethod
+    def refresh(cls) -> None:
+        """Bring the metrics of this worker up to date."""
+        cls.service.refresh(cls.service.metrics)
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Hand over one connection."""
         if scope["type"] == "http" and Front.service is not None:

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -33,9 +34,13 @@ class Server(uvicorn.Server):
     those that the kernel has taken but nobody has accepted yet.
     """
 
-    def __init__(self, config: uvicorn.Config, slot: Slot, spare: socket.socket) -> None:
+    def __init__(
+        self, config: uvicorn.Config, slot: Slot, spare: socket.socket,
+        refresh: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         super().__init__(config)
         self._slot = slot
+        self._refresh = refresh
         self._spare = spare  # the listening socket once more: uvicorn closes its own first
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -47,6 +52,8 @@ class Server(uvicorn.Server):
         """Tell the loader, now and then, that the event loop turns."""
         if counter % 10 == 0:
             self._slot.tell("beat")
+            # Whichever worker is asked for /metrics tells of all of them.
+            self._refresh()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -94,6 +101,8 @@ def run(loader: Loader, index: int) -> int:
         signal.signal(name, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
     threading.Thread(target=_follow, args=(loader.parent, loader.lifeline), daemon=True).start()
+    from mainline.serve import service
+
     slot = loader.slots[index]
     try:
         app = application(loader.loaded, slot, index)
@@ -106,7 +115,7 @@ def run(loader: Loader, index: int) -> int:
         timeout_graceful_shutdown=loader.drain,
     )  # fmt: skip
     listener = socket.socket(fileno=loader.listener)
-    server = Server(config, slot, listener.dup())
+    server = Server(config, slot, listener.dup(), service.Front.refresh)
     # uvicorn sends itself the signal again when it has done what it asked for.
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: None)

@@ -90,7 +90,9 @@ def test_young_labels_do_not_count(make_production):
     production.serve(later)
     production.label(later)
     step = look(production, "2024-04-08")
-    assert production.found()["labels"] == {"matured": 0, "due": 0}
+    assert production.found()["labels"] == {
+        "matured": 0, "due": 0, "unmatched": 0, "contradicted": 0, "skipped_lines": 0
+    }  # fmt: skip
     assert verdicts(step)["quality:missed"] is Verdict.INCONCLUSIVE
 
 
