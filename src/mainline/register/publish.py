@@ -41,7 +41,7 @@ def run(
     github = _asked(root, environ)
     model = settings.load(root).model.name
     if version is None:
-        return _finish(root, github, model)
+        return _finish(root, github, model, environ)
     wanted = registry.find(root, model, version)
     files = gather(root, wanted)
     for name, content in files.items():
@@ -173,7 +173,7 @@ def _bring_out(github: GitHub, release: Mapping[str, Any], *, newest: bool) -> s
     return str(answer.get("html_url") or "")
 
 
-def _finish(root: Path, github: GitHub, model: str) -> dict[str, Any]:
+def _finish(root: Path, github: GitHub, model: str, environ: Mapping[str, str]) -> dict[str, Any]:
     """Bring out each draft whose tag is on the remote and whose model is the tag's."""
     releases = github.get_all("releases")
     out = []
