@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mainline.errors import NotMeasured
-from mainline.verdict import StepVerdict, Verdict, read_verdict
+from mainline.report import gate
+from mainline.verdict import StepVerdict, read_verdict
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 LONGEST = 500
@@ -28,14 +29,15 @@ def one_line(text: str) -> str:
 
 
 def trailers(
-    approved: StepVerdict, digest: str, sbom: str, environ: Mapping[str, str] = os.environ
-) -> dict[str, str]:
+    approved: StepVerdict, digest: str, sbom: str, environ: Mapping[str, str] = os.environ,
+    pull: int | None = None,
+) -> dict[str, str]:  # fmt: skip
     """What was approved, on what, by whom: all trailers but Signed-By, which comes last.
 
-    `digest` is that of the bundle and `sbom` that of the SBOM.
+    `digest` is that of the bundle and `sbom` that of the SBOM; `pull` is the pull request that was
+    merged, where the one that was accepted is not known.
     """
-    accepted = next((c.value for c in approved.checks
-                     if c.name == "accepted" and c.verdict is Verdict.PASS), None)  # fmt: skip
+    accepted, number = gate.accepted_by(approved) or (NONE, pull)
     given = approved.inputs
     return {
         "Model-Digest": digest,
@@ -44,8 +46,8 @@ def trailers(
         "Policy-Digest": given.get("policy") or NONE,
         "Base": given.get("base") or NONE,
         "Verdict": approved.verdict.value,
-        "Accepted-By": environ.get("MAINLINE_ACCEPTED_BY") or str(accepted or NONE),
-        "Pull-Request": environ.get("MAINLINE_PULL_REQUEST") or NONE,
+        "Accepted-By": environ.get("MAINLINE_ACCEPTED_BY") or accepted,
+        "Pull-Request": environ.get("MAINLINE_PULL_REQUEST") or str(number or NONE),
         "Run": run_address(environ),
         "SBOM-Digest": sbom,
     }

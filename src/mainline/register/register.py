@@ -20,11 +20,11 @@ from mainline.data.store import locked_data, pointer
 from mainline.errors import MainlineError, NotMeasured, RemoteError, UsageError
 from mainline.files import digest_bytes, digest_tree, short, write_bytes
 from mainline.git import dirty, git, head, on_main, require_history
-from mainline.register import card, child, message, sbom, signature, statement, tags
+from mainline.register import child, message, sbom, signature, statement, tags
 from mainline.register.tags import View, Wanted
 from mainline.register.version import following, same_inputs
 from mainline.registry import Version
-from mainline.report import gate
+from mainline.report import gate, merged
 from mainline.settings import Settings
 from mainline.verdict import StepVerdict, Verdict
 
@@ -134,6 +134,11 @@ class Candidate:
         _same_data(self.root, self.commit)
         return approved
 
+    @cached_property
+    def pull(self) -> int | None:
+        """The pull request whose merge this is, where GitHub tells it."""
+        return merged.pull_request(self.root)
+
     def same(self, known: list[Version]) -> Version | None:
         """The newest version of `known` that is this approved model, byte for byte."""
         assert self.approved
@@ -146,9 +151,9 @@ class Candidate:
         number = registry.VERSION.match(name)
         assert number is not None
         bill = self._bill(name)
-        card.write(self.root, name, self.commit, self.approved)
+        self._card(name)
         target = child.with_lock(self.root, self.commit, f"Keep the lock and the report of {name}")
-        said = message.trailers(self.approved, self.digest, digest_bytes(bill))
+        said = message.trailers(self.approved, self.digest, digest_bytes(bill), pull=self.pull)
         version = Version(model, (int(number[1]), int(number[2]), int(number[3])), target, said)
         stated = self._state(version)
         mine = next((v for v in registry.versions_in(model, seen.only_here)
@@ -182,7 +187,12 @@ class Candidate:
         if (self.root / "reports" / "model_card.md").is_file():
             return
         with contextlib.suppress(MainlineError):
-            card.write(self.root, version.name, self.commit, self.approved)
+            self._card(version.name)
+
+    def _card(self, name: str) -> None:
+        from mainline.register import card  # reads the rows, for which most runs have no need
+
+        card.write(self.root, name, self.commit, self.approved)
 
     def _bill(self, name: str) -> bytes:
         bill = sbom.document(self.root, self.options.model.name, name, self.digest)

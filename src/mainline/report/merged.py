@@ -156,6 +156,10 @@ def bound(verdicts: Mapping[str, StepVerdict | str], merge: Merge, folder: Path)
         seen = _fetched(folder / str(merge.run), merge.run)
     except NotMeasured as error:
         return f"what was accepted on #{number} could not be read: {error.cause.rstrip('.')}"
+    more = [s for s, v in verdicts.items() if s not in STEPS and not isinstance(v, str)
+            and v.verdict is Verdict.INCONCLUSIVE]  # fmt: skip
+    if more:
+        return f"{more[0]} was not inconclusive when #{number} was accepted"
     for step in STEPS:
         now, then = verdicts.get(step), seen[step]
         if not isinstance(now, StepVerdict):

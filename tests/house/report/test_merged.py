@@ -203,6 +203,15 @@ def test_what_was_not_inconclusive_then_is_not_lifted(
     assert "was not inconclusive when #7 was accepted" in found.why
 
 
+def test_a_step_that_was_not_among_the_accepted_is_not_lifted(
+    root: Path, hub: fakehub.Hub
+) -> None:
+    """Only the four steps whose verdicts were fetched are bound."""
+    fetch(root, hub, verdicts())
+    tried = StepVerdict("serve", (Check("answers", UNSURE, "Slow"),), INPUTS)
+    assert merged.holds(root, verdicts(serve=tried), environment(hub)).acceptance is None
+
+
 def missing(folder: Path) -> None:
     """A verdict is not there."""
     (folder / "train.json").unlink()

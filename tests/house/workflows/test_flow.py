@@ -46,7 +46,8 @@ def push_event(hub: Any) -> dict[str, Any]:
     return {"ref": "refs/heads/main", "before": COMMIT, "after": hub.git("rev-parse", "HEAD")}
 
 
-TRAINED = ["mainline pipeline --force", "mainline compare --base auto", "mainline report --summary"]
+TRAINED = ["mainline pipeline --force", "mainline compare --base auto", "mainline serve --try",
+           "mainline report --summary"]  # fmt: skip
 
 
 def test_a_pull_request_is_trained_compared_reported_and_gated(stubbed: Any) -> None:
@@ -122,7 +123,7 @@ RELEASED = [
     "mainline register --plan", "mainline publish",
     "mainline pipeline --force", "mainline compare --base auto", "mainline gate --ask",
     "mainline report --summary", "mainline gate", "mainline gate --tell", "mainline register",
-    "mainline build", "mainline publish v1.0.0", "mainline register --push",
+    "mainline build --image", "mainline publish v1.0.0", "mainline register --push",
     "mainline publish v1.0.0", "mainline rollout rehearse v1.0.0",
 ]  # fmt: skip
 

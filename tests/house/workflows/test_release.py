@@ -267,7 +267,7 @@ def test_two_merges_whose_sum_fails_register_nothing_and_one_issue_names_the_mer
 
 LOOK = ["--help", "register --plan", "publish"]
 PROVE = ["--help", "data pull", "pipeline --force", "compare --base auto", "gate --ask",
-         "report --summary", "gate", "gate --tell", "register", "build", "publish v1.1.0",
+         "report --summary", "gate", "gate --tell", "register", "build --image", "publish v1.1.0",
          "register --push", "publish v1.1.0"]  # fmt: skip
 DEPLOY = ["--help", "data pull", "rollout rehearse v1.1.0"]
 CALLS = [*LOOK, *PROVE, *DEPLOY]
