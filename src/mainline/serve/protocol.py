@@ -17,6 +17,7 @@ MAX_HEAD = 32_768  # bytes of request line and headers
 MAX_HEADERS = 100
 HEAD_SECONDS = 10.0  # in which a head must end, and a new connection must have begun one
 BODY_SECONDS = 60.0  # after which a body that nobody waits for any more is cut off
+CODING = b"transfer-encoding"
 REASONS = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
 BAD = Refused(400, "not-http", "This is not HTTP/1.1", "The request could not be read")
 SLOW = Refused(
@@ -80,6 +81,9 @@ class Protocol(HttpToolsProtocol):
         if len(self.headers) >= MAX_HEADERS:
             self._refusal = LARGE
             raise ValueError("too many headers")
+        if len(name) == len(CODING) and name.lower() == CODING and value.lower() != b"chunked":
+            # A proxy that reads another coding otherwise sees another end of the request.
+            raise ValueError("an unknown transfer encoding")
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
