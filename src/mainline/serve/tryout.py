@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -206,12 +207,12 @@ def _ready(process: subprocess.Popen[bytes], output: Path, port: int) -> str:
 def _last(said: str) -> str:
     """What a service said last: our own sentence, else only the name of an error.
 
-    What an error of the forker's code says may hold a value of a row.
+    What an error of the forker's code says may hold a value of a row, and stands behind a colon.
     """
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     own = [line for line in lines if line.startswith("mainline: ") and "http://" not in line]
     if own:
-        return own[-1].removeprefix("mainline: ")[:300]
+        return re.sub(r"\b([A-Za-z]\w*): .*", r"\1", own[-1].removeprefix("mainline: "))[:300]
     return lines[-1].partition(":")[0][:80] if lines else "it said nothing"
 
 
