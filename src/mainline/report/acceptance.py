@@ -129,11 +129,15 @@ def proposed(found: Mapping[str, Any]) -> Proposed:
 def last_put_on(events: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The event that put the label on, where nothing took it off afterwards."""
     last = None
-    for event in events:
-        named = (event.get("label") or {}).get("name") == LABEL
-        if named and event.get("event") in ("labeled", "unlabeled"):
-            last = event if event["event"] == "labeled" else None
+    for event in filter(of_label, events):
+        last = event if event["event"] == "labeled" else None
     return last
+
+
+def of_label(event: Mapping[str, Any]) -> bool:
+    """Whether the label was put on or taken off."""
+    named = (event.get("label") or {}).get("name") == LABEL
+    return named and event.get("event") in ("labeled", "unlabeled")
 
 
 def began(runs: Sequence[Mapping[str, Any]], pull: Proposed) -> str | None:

@@ -16,7 +16,6 @@ from mainline import inputs, registry, settings
 from mainline.errors import MainlineError, NotMeasured
 from mainline.git import git, resolve
 from mainline.github import GitHub, close_issue, open_issue
-from mainline.registry import Version
 from mainline.report import gate, merged
 from mainline.report.escape import markdown
 from mainline.verdict import ORDER, Check, StepVerdict, Verdict, read_verdict
@@ -61,20 +60,11 @@ def _verdict(root: Path) -> StepVerdict:
 
 def suspects(root: Path, model: str, environ: Mapping[str, str] = os.environ) -> list[Suspect]:
     """The commits of main since its last version that may be why, newest first."""
-    since = _since(root, registry.versions(root, model))
-    reach = f"{since}..HEAD" if since else "HEAD"
+    last = merged.since(root, model)
+    reach = f"{last}..HEAD" if last else "HEAD"
     words = ("rev-list", "--first-parent", f"--max-count={MOST}", reach)
     lines = git(root, *words, "--", *PATHS) or git(root, *words)
     return [_suspect(root, commit, environ) for commit in lines.splitlines()]
-
-
-def _since(root: Path, versions: list[Version]) -> str | None:
-    """The commit of main that the newest version was made of."""
-    for version in reversed(versions):
-        below = git(root, "merge-base", version.commit, "HEAD", check=False)
-        if below:
-            return below
-    return None
 
 
 def _suspect(root: Path, commit: str, environ: Mapping[str, str]) -> Suspect:

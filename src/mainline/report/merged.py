@@ -10,6 +10,7 @@ and is not believed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from mainline import registry, settings
 from mainline.errors import MainlineError, NotMeasured
 from mainline.git import git, head, on_main
 from mainline.github import GitHub
@@ -54,27 +56,43 @@ def pull_request(root: Path, environ: Mapping[str, str] = os.environ) -> int | N
 
 
 def ask(root: Path, environ: Mapping[str, str] = os.environ) -> tuple[Asked, Merge | None]:
-    """The acceptance of the newest merge on main that bears the label, and that merge.
+    """The acceptance of the newest merge since the last version that has one, and that merge.
 
     Raises nothing: whatever goes wrong is "not accepted", with the reason.
     """
+    refused = Asked()
     try:
         github = GitHub.of(environ)
         for commit in _commits(root):
             merge = of_commit(github, commit)
-            if merge is not None and LABEL in merge.pull.labels:
-                return _asked(github, merge)
-        return Asked(), None
+            events = github.get_all(f"issues/{merge.pull.number}/events") if merge else []
+            if merge is None or not any(acceptance.of_label(e) for e in events):
+                continue
+            put_on = acceptance.last_put_on(e for e in events if str(e["created_at"]) <= merge.when)
+            if put_on is not None:
+                return _asked(github, merge, put_on)
+            refused = Asked(why=f"{LABEL!r} was not on #{merge.pull.number} when it was merged")
+        return refused, None
     except MainlineError as error:
         return Asked(why=f"the label could not be read ({error.cause.rstrip('.')})"), None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         return Asked(why=f"GitHub's answer was not understood ({type(error).__name__})"), None
 
 
+def since(root: Path, model: str) -> str | None:
+    """The commit of main that the newest version was made of; None where there is none."""
+    for version in reversed(registry.versions(root, model)):
+        below = git(root, "merge-base", version.commit, "HEAD", check=False)
+        if below:
+            return below
+    return None
+
+
 def _commits(root: Path) -> list[str]:
-    """The newest commits of main, newest first, merges by their own commit alone."""
-    words = ("rev-list", "--first-parent", f"--max-count={MOST_COMMITS}", "HEAD")
-    return git(root, *words).splitlines()
+    """The commits of main since the last version, newest first, merges by their own alone."""
+    last = since(root, settings.load(root).model.name)
+    words = ("rev-list", "--first-parent", f"--max-count={MOST_COMMITS}")
+    return git(root, *words, f"{last}..HEAD" if last else "HEAD").splitlines()
 
 
 def of_commit(github: GitHub, commit: str) -> Merge | None:
@@ -89,17 +107,14 @@ def of_commit(github: GitHub, commit: str) -> Merge | None:
     return None
 
 
-def _asked(github: GitHub, merge: Merge) -> tuple[Asked, Merge | None]:
+def _asked(
+    github: GitHub, merge: Merge, put_on: Mapping[str, Any]
+) -> tuple[Asked, Merge | None]:  # fmt: skip
     """The rule of the label as of the merge, and the run whose gate passed with it."""
     pull = merge.pull
     if pull.repository != github.repository:
-        return Asked(
-            why=f"#{pull.number} came from a fork, whose verdicts are its author's word"
-        ), None
-    events = github.get_all(f"issues/{pull.number}/events")
-    put_on = acceptance.last_put_on(e for e in events if str(e["created_at"]) <= merge.when)
-    if put_on is None:
-        return Asked(why=f"{LABEL!r} was not on #{pull.number} when it was merged"), None
+        why = f"#{pull.number} came from a fork, whose verdicts are its author's word"
+        return Asked(why=why), None
     who = str(put_on["actor"]["login"])
     permission = github.call("GET", f"collaborators/{quote(who, safe='')}/permission")
     runs = [r for r in github.get_all(f"actions/workflows/{WORKFLOW}/runs", branch=pull.branch)
@@ -203,10 +218,24 @@ def _fetched(folder: Path, run: int | None) -> dict[str, StepVerdict]:
 
 def tell(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """`mainline gate --ask`: which run's verdicts were accepted, for the step that fetches them."""
-    asked, merge = ask(root, environ)
+    asked, merge = ask(root, environ) if _inconclusive(root) else (Asked(), None)
     run = str(merge.run) if merge else ""
     if environ.get("GITHUB_OUTPUT"):
         with Path(environ["GITHUB_OUTPUT"]).open("a", encoding="utf-8") as out:
             out.write(f"run={run}\n")
-    said = str(asked.acceptance) if asked.acceptance else asked.why or "Nothing was accepted"
+    said = (
+        str(asked.acceptance)
+        if asked.acceptance
+        else asked.why or "There is nothing that was accepted"
+    )
     return {"run": run, "text": said}
+
+
+def _inconclusive(root: Path) -> bool:
+    """Whether a step left something to be decided on."""
+    for step in STEPS:
+        with contextlib.suppress(NotMeasured):
+            found = read_verdict(root / "reports" / "verdicts" / f"{step}.json")
+            if found.verdict is Verdict.INCONCLUSIVE:
+                return True
+    return False

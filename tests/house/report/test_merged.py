@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import fakehub
 import pytest
 import small
+import tools
 
 from mainline.report import blame, gate, merged
 from mainline.report.acceptance import LABEL, Asked
@@ -28,7 +30,7 @@ def root(tmp_path: Path) -> Path:
     root = tmp_path / "work"
     root.mkdir()
     small.git(root, "init", "--quiet", "--initial-branch=main")
-    (root / "params.yaml").write_text("model:\n  name: card-fraud\n", "utf-8")
+    shutil.copy2(tools.ROOT / "params.yaml", root / "params.yaml")
     small.commit(root, "The first")
     return root
 
@@ -82,12 +84,32 @@ def test_it_holds_for_the_merge_of_what_was_accepted(root: Path, hub: fakehub.Hu
     assert merged.pull_request(root, environment(hub)) == 7
 
 
+def test_a_label_that_is_taken_off_after_the_merge_counted(root: Path, hub: fakehub.Hub) -> None:
+    """What was so at the merge is what counts; an older merge is looked at behind a newer one."""
+    hub.unlabel(7, LABEL, "rev", LATER)
+    small.commit(root, "Words")
+    fetch(root, hub, verdicts())
+    hub.open(8, "words", "cd" * 20)
+    hub.merge(8, small.git(root, "rev-parse", "HEAD"), LATER)
+    hub.label(8, LABEL, "rev", AFTER)
+    hub.unlabel(8, LABEL, "rev", AGAIN)
+    found = merged.holds(root, verdicts(), environment(hub)).acceptance
+    assert found is not None
+    assert found.pull == 7
+
+
 def test_the_run_to_fetch_is_the_one_whose_gate_passed(
     root: Path, hub: fakehub.Hub, tmp_path: Path
 ) -> None:
     """Not the one before the label, nor one that failed after it."""
     hub.runs[hub.began(SHA, "change", AGAIN) - 9000]["conclusion"] = "failure"
     out = tmp_path / "out"
+    merged.tell(root, environment(hub, GITHUB_OUTPUT=str(out)))
+    assert out.read_text("utf-8") == "run=\n", "nothing is inconclusive"
+    out.unlink()
+    for verdict in verdicts().values():
+        assert isinstance(verdict, StepVerdict)
+        verdict.write(root)
     told = merged.tell(root, environment(hub, GITHUB_OUTPUT=str(out)))
     assert out.read_text("utf-8") == "run=9001\n"
     assert "rev put" in told["text"]
@@ -203,9 +225,7 @@ def test_what_was_not_inconclusive_then_is_not_lifted(
     assert "was not inconclusive when #7 was accepted" in found.why
 
 
-def test_a_step_that_was_not_among_the_accepted_is_not_lifted(
-    root: Path, hub: fakehub.Hub
-) -> None:
+def test_a_step_that_was_not_among_the_accepted_is_not_lifted(root: Path, hub: fakehub.Hub) -> None:
     """Only the four steps whose verdicts were fetched are bound."""
     fetch(root, hub, verdicts())
     tried = StepVerdict("serve", (Check("answers", UNSURE, "Slow"),), INPUTS)
