@@ -302,6 +302,21 @@ def key_remove(name: str) -> None:
     console.done(step.remove(root(), name))
 
 
+log_ = typer.Typer(help="Keep the prediction log in order.", no_args_is_help=True)
+app.add_typer(log_, name="log")
+
+
+@log_.command("compact")
+def log_compact(
+    log: Annotated[str | None, typer.Option(help="its address; default: MAINLINE_LOG")] = None,
+    before: Annotated[str | None, typer.Option(help="leave this day and later ones")] = None,
+) -> None:
+    """Turn the days of the prediction log that have ended into Parquet."""
+    from mainline.serve import compact as step
+
+    console.done(step.run(root(), log, before))
+
+
 rollout = typer.Typer(help="Move traffic to a version, judged at each stage.", no_args_is_help=True)
 app.add_typer(rollout, name="rollout")
 

@@ -51,7 +51,8 @@ def run(
     last = min(moment.strftime("%Y-%m-%d"), before or "9999")
     done = compact(address, last)
     text = (
-        f"{done['days']} days compacted: {done['records']} records from {done['files']} files"
+        f"Compacted {done['days']} day{'s' * (done['days'] != 1)}: {done['records']} records, "
+        f"{done['files']} files of lines removed"
         if done["files"]
         else "Nothing to compact"
     )
