@@ -19,7 +19,9 @@ NONE = "none"
 def write(title: str, reason: str, trailers: Mapping[str, str], block: str = "") -> str:
     """The message; every value is one line, so that no text becomes a trailer of its own."""
     lines = "\n".join(f"{key}: {one_line(value)}" for key, value in trailers.items())
-    return "\n\n".join(p for p in (one_line(title), one_line(reason), lines, block) if p)
+    # A reason that looks like the first line of a signature would swallow the trailers.
+    texts = (one_line(text).replace("-----", "--") for text in (title, reason))
+    return "\n\n".join(p for p in (*texts, lines, block) if p)
 
 
 def one_line(text: str) -> str:
@@ -47,7 +49,7 @@ def trailers(
         "Base": given.get("base") or NONE,
         "Verdict": approved.verdict.value,
         "Accepted-By": environ.get("MAINLINE_ACCEPTED_BY") or accepted,
-        "Pull-Request": environ.get("MAINLINE_PULL_REQUEST") or str(number or NONE),
+        "Pull-Request": environ.get("MAINLINE_PULL_REQUEST") or (f"#{number}" if number else NONE),
         "Run": run_address(environ),
         "SBOM-Digest": sbom,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -65,6 +66,26 @@ def test_the_first_push_of_a_fork_ends_in_a_version_and_its_rehearsal(forked: An
     assert fork.git("rev-parse", "main", where=fork.origin) == sha
     checked = fork.act("push", "check", "refs/heads/main", event)
     assert checked.status == 0, checked.text()
+
+
+def test_a_pull_request_is_served_and_its_report_shows_how_to_ask(real: Any) -> None:
+    """train.yml starts the candidate's Bento, sends ten rows, and reports `curl` and answers."""
+    real.git("switch", "--quiet", "--create", "change")
+    sha = real.commit("Nothing")
+    real.push("refs/pull/1/merge")
+    head, base = (
+        {"ref": "change", "sha": sha},
+        {"ref": "main", "sha": real.git("rev-parse", "main")},
+    )
+    event = {"action": "opened", "number": 1,
+             "pull_request": {"number": 1, "head": head, "base": base}}  # fmt: skip
+    run = real.act("pull_request", "train", "refs/pull/1/merge", event)
+    assert run.jobs() == {"train": "success", "gate": "success"}, run.text()
+    verdict = json.loads((real.artifacts / "verdicts" / "serve.json").read_text("utf-8"))
+    assert verdict["verdict"] == "PASS"
+    report = (real.artifacts / "report" / "report.md").read_text("utf-8")
+    assert "curl -s localhost:3000/predict" in report
+    assert "10 held-out rows are answered as offline, to the last bit" in report
 
 
 def test_a_day_without_production_is_green(real: Any) -> None:

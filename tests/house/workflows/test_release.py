@@ -147,7 +147,7 @@ def test_what_a_person_accepted_is_registered_with_their_name(
     run = fresh.push("release")
     assert run.jobs() == DONE, run.text()
     said = trailers(fresh, "v1.1.0")
-    assert (said["Accepted-By"], said["Pull-Request"]) == ("ann", str(pull.number))
+    assert (said["Accepted-By"], said["Pull-Request"]) == ("ann", f"#{pull.number}")
     out(fresh, "v1.1.0")
 
 
