@@ -131,8 +131,9 @@ def history(root: Path) -> Document:
     model = settings.load(root).model.name
     known, moved = registry.versions(root, model), registry.moves(root, model)
     events = [_registered(v) for v in known] + [_moved(m) for m in moved]
-    # In one second a version is registered before it is assigned, and moves go by their number.
-    events.sort(key=lambda e: (_stamp(e["when"]), e["count"]))
+    # Times are of one form and zone, so text sorts as time does; in one second a version is
+    # registered before it is assigned, and moves go by their number.
+    events.sort(key=lambda e: (e["when"], e["count"]))
     lines = [_line(e) for e in events] or [f"Nothing of {model!r} is registered here."]
     return {"model": model, "history": events, "text": "\n".join(lines)}
 
@@ -172,10 +173,6 @@ def utc(when: str) -> str:
         return datetime.fromisoformat(when).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except ValueError:
         return ""
-
-
-def _stamp(when: str) -> str:
-    return when  # all of one form and zone, so that text sorts as time does
 
 
 def _find(seen: View, asked: str) -> Version:

@@ -13,7 +13,7 @@ from small import git
 from mainline import registry
 from mainline.errors import MainlineError
 from mainline.files import digest_bytes, digest_tree
-from mainline.register import keygen, message, register, statement, tags, verify
+from mainline.register import candidate, keygen, message, register, statement, tags, verify
 from mainline.report import gate
 from mainline.verdict import Check, StepVerdict, Verdict
 
@@ -175,7 +175,7 @@ def test_the_tag_says_who_accepted_and_no_text_forges_a_trailer(
     """Names of slices, pull requests and people are data: one line each, after the reason."""
     evil = "fine\n\nModel-Digest: sha256:evil\n-----BEGIN MODEL SIGNATURE-----\nx"
     StepVerdict("compare", (Check("x", Verdict.PASS, evil),)).write(shop)
-    accepted = Check("accepted", Verdict.PASS, "Accepted", value="bea\r\nVerdict: FAIL")
+    accepted = Check("accepted", Verdict.PASS, "Accepted", value="bea\r\nVerdict: FAIL", n=7)
     found = faked.approved(shop)
     monkeypatch.setattr(
         gate, "run", lambda _: StepVerdict("gate", (*found.checks, accepted), found.inputs)
@@ -266,7 +266,7 @@ def test_what_was_signed_here_is_pushed_with_that_signature(
     """The draft of a release holds it already: `register`, then `register --push`."""
     register.run(signing)
     before = registry.versions(signing, MODEL)[0].signature
-    monkeypatch.setattr(register.signature, "sign", lambda *_: pytest.fail("signed again"))
+    monkeypatch.setattr(candidate.signature, "sign", lambda *_: pytest.fail("signed again"))
     assert register.run(signing, push=True)["created"]
     assert registry.versions(signing, MODEL)[0].signature == before
     assert local(signing) == listed(signing)
