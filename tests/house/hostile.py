@@ -569,7 +569,9 @@ class Answer:
     body: bytes
 
 
-def send(address: tuple[str, int], case: Case, seconds: float = 20.0) -> list[Answer]:
+def send(
+    address: tuple[str, int], case: Case, seconds: float = 20.0, least: int = 1
+) -> list[Answer]:
     """What the service answers until it closes, or has answered and says nothing more."""
     head = case.sent.startswith(b"HEAD")
     with socket.create_connection(address, timeout=seconds) as connection:
@@ -584,11 +586,12 @@ def send(address: tuple[str, int], case: Case, seconds: float = 20.0) -> list[An
         while time.monotonic() < end:
             answers, rest = parse(content, head)
             # After an answer a moment is left, in which a smuggled request would be answered too.
-            connection.settimeout(0.02 if answers and not rest else seconds)
+            done = len(answers) >= least and not rest
+            connection.settimeout(0.02 if done else seconds)
             try:
                 got = connection.recv(65536)
             except TimeoutError:
-                if answers and not rest:
+                if done:
                     return answers
                 break
             except OSError:

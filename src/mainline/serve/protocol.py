@@ -15,6 +15,7 @@ from mainline.serve.inputs import Refused
 
 MAX_HEAD = 32_768  # bytes of request line and headers
 MAX_HEADERS = 100
+MAX_PIPELINE = 100  # requests of one connection that wait for the answers before theirs
 HEAD_SECONDS = 10.0  # in which a head must end, and a new connection must have begun one
 BODY_SECONDS = 60.0  # after which a body that nobody waits for any more is cut off
 CODING = b"transfer-encoding"
@@ -88,6 +89,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Its head is there; from now on its body is awaited."""
+        if len(self.pipeline) >= MAX_PIPELINE:
+            raise ValueError("too many requests at once")
         super().on_headers_complete()
         self._reading_head, self._reading_body = False, True
         self._unset_timer()
@@ -98,6 +101,16 @@ class Protocol(HttpToolsProtocol):
         self._head_bytes = 0
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """An answer is out. No more is read while requests wait behind it.
+
+        uvicorn reads on after each answer, so a caller that sends faster than it is answered would
+        fill the memory.
+        """
+        super().on_response_complete()
+        if self.pipeline and not self.transport.is_closing():
+            self.flow.pause_reading()
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what could not be read, and close: nobody knows where the next request begins."""
         self._unset_timer()
@@ -105,6 +118,8 @@ class Protocol(HttpToolsProtocol):
             return
         if self.cycle is not None and not self.cycle.response_complete:
             # An answer is under way; a second one into it would be taken for its body.
+            self.cycle.disconnected = True
+            self.pipeline.clear()
             self.transport.close()
             return
         self.transport.write(answer(self._refusal))

@@ -117,9 +117,7 @@ def test_requests_in_one_go_are_answered_in_their_order(address: tuple[str, int]
     sent = b"".join(
         post(TEXT if i % 3 else "{", b"x-request-id: " + name) for i, name in enumerate(ids)
     )
-    answers = send(address, Case("pipeline", sent, (200, 400)), seconds=30)
-    while len(answers) < len(ids):
-        pytest.fail(f"{len(answers)} answers")
+    answers = send(address, Case("pipeline", sent, (200, 400)), least=len(ids))
     assert [a.headers["x-request-id"].encode() for a in answers] == ids
     assert [a.status for a in answers] == [200 if i % 3 else 400 for i in range(20)]
 
@@ -218,12 +216,12 @@ def test_a_caller_that_does_not_read_its_answers_stops_being_read(
     """Answers for a caller that only sends must not pile up in memory."""
     before = memory(target)
     with socket.create_connection(address, timeout=2) as connection:
-        request = b"GET /openapi.json HTTP/1.1\r\nhost: a\r\n\r\n" * 500
+        request = b"GET /openapi.json HTTP/1.1\r\nhost: a\r\n\r\n" * 50
         sent = 0
         try:
-            for _ in range(2000):
+            for _ in range(20_000):
                 sent += connection.send(request)
-        except TimeoutError:
+        except OSError:  # it is not read any more, or it was cut off
             pass
         assert scores(target) == exact
         assert memory(target) - before < 40 * MEGABYTE, sent
@@ -260,7 +258,7 @@ def test_no_line_of_any_log_was_forged(target: Running, address: tuple[str, int]
     assert any(r["row"] == injected for r in records)
     assert all(r["prediction_id"] != "forged" for r in records)
     assert not any("forged" in str(r["request_id"]) + str(r["generation"]) for r in records)
-    assert "Traceback" not in target.output
+    assert "Traceback" not in target.output, target.output[-5000:]
     assert "forged" not in target.output
     assert "smuggled" not in target.output
     assert "\x1b" not in target.output.replace("\x1b[0m", "")
