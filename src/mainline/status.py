@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from mainline import registry, settings
+from mainline.errors import MainlineError
 from mainline.files import short
 from mainline.git import require_repository
+from mainline.registry import Version
 
 
 def status(root: Path) -> dict[str, Any]:
@@ -27,9 +29,7 @@ def status(root: Path) -> dict[str, Any]:
     looked = _last_look(root)
     found: dict[str, Any] = {
         "model": model,
-        "should_run": {"version": production.name, "digest": production.digest}
-        if production
-        else None,
+        "should_run": _should_run(root, production),
         "does_run": running,
         "newest": known[-1].name if known else None,
         "agree": bool(production and running and running["digest"] == production.digest),
@@ -37,6 +37,22 @@ def status(root: Path) -> dict[str, Any]:
         "monitor": looked,
     }
     return {**found, "text": _text(found)}
+
+
+def _should_run(root: Path, production: Version | None) -> dict[str, Any] | None:
+    """What stands at prod, who vouches for it, and why it would be refused (null: it would not)."""
+    if production is None:
+        return None
+    from mainline.register import verify
+
+    said = verify.seal(production)
+    try:
+        verify.require(root, production)
+        refused = None
+    except MainlineError as error:
+        refused = error.cause
+    return {"version": production.name, "digest": production.digest, "signed_by": said.by,
+            "signed": said.text, "refused": refused}  # fmt: skip
 
 
 def _rollout(root: Path) -> dict[str, Any]:
@@ -76,6 +92,8 @@ def _text(found: dict[str, Any]) -> str:
         f"model       {found['model']} (newest version: {found['newest'] or 'none'})",
         "should run  " + (f"{should['version']} {short(should['digest'])}" if should else
                           "nothing: no version is at prod"),
+        *([f"signed      {should['signed']}"] if should else []),
+        *([f"refused     {should['refused']}"] if should and should["refused"] else []),
         "does run    " + (f"{does['version']} {short(does['digest'])}" if does else
                           "no rollout answers on this machine (a `serve` by hand is not asked)"),
         f"rollout     {rollout['status']}" + (f", {rollout['stage']} at {rollout['weight']}%"

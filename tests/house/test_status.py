@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+import vouched
 from small import git
 
 from mainline import status
@@ -62,3 +63,22 @@ def test_what_runs_is_held_against_the_tag(
     git(repository, "tag", "--delete", "card-fraud@v1.0.0")
     tag(repository, "card-fraud@v1.0.0", f"v\n\nModel-Digest: sha256:{'a' * 64}")
     assert status.status(repository)["agree"]
+
+
+def test_who_vouches_for_production_is_said(repository: Path) -> None:
+    """UNSIGNED aloud, or the key that the tag names; and what would be refused is said to be."""
+    vouched.version(repository)
+    tag(repository, "card-fraud#prod#1", "to prod")
+    found = status.status(repository)
+    assert found["should_run"]["signed_by"] == "none"
+    assert "signed      UNSIGNED" in found["text"] and "refused" not in found["text"]
+    private, public = vouched.pair()
+    vouched.trust_keys(repository, public, unsigned="refuse")
+    assert (
+        "refused     card-fraud@v1.0.0 is refused: It is UNSIGNED"
+        in (status.status(repository)["text"])
+    )
+    vouched.version(repository, "v1.0.1", pem=private)
+    tag(repository, "card-fraud#prod#2", "to prod")
+    text = status.status(repository)["text"]
+    assert "signed      by the key " in text and "UNSIGNED" not in text

@@ -109,7 +109,7 @@ def seal(version: Version) -> Seal:
     if by == signature.NONE:
         return Seal(by, "UNSIGNED: nobody vouches for this version but who may push tags")
     kind, _, who = by.partition(" ")
-    return Seal(by, f"signed by the {kind} {short(who) if kind == 'key' else who}")
+    return Seal(by, f"by the {kind} {short(who) if kind == 'key' else who}")
 
 
 @contextlib.contextmanager
@@ -247,7 +247,7 @@ def _signature(
     """Somebody whom main trusts signed exactly this, or main allows that nobody did."""
     block, said = version.signature, seal(version)
     if block is None and not said.unsigned:
-        return failed("signature", f"The tag says it is {said.text} and holds no signature")
+        return failed("signature", f"The tag says it is signed {said.text} and holds no signature")
     if block is None:
         return _unsigned(trusted)
     if models is None or bill is None:
@@ -260,9 +260,7 @@ def _signature(
         return Check("signature", Verdict.ERROR, str(error), value=error.status)
     if by != said.by:
         return failed("signature", f"It is signed by {by} and the tag says {said.by}")
-    return passed(
-        "signature", f"{said.text}, over its files, its statement and its SBOM".capitalize()
-    )
+    return passed("signature", f"Signed {said.text}, over its files, its statement and its SBOM")
 
 
 def _unsigned(trusted: Trust) -> Check:
