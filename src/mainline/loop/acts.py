@@ -64,9 +64,16 @@ def train(shop: Workshop, act: dict[str, Any], job: Job) -> None:
         shop.mainline(act["id"], *words, cwd=job.clone, where=job.where)
 
 
-def judge(shop: Workshop, act: dict[str, Any], job: Job, expect: int) -> None:
-    """The second half: that model against production, as it is by now."""
+def judge(
+    shop: Workshop, act: dict[str, Any], job: Job, expect: int, tried: bool = False
+) -> None:  # fmt: skip
+    """The second half: that model against production, as it is by now.
+
+    `tried` starts its service and asks it, which CI does each time and a story need show once.
+    """
     git(job.clone, "fetch", "--quiet", "--tags", "origin")
+    if tried:
+        shop.mainline(act["id"], "serve", "--try", cwd=job.clone, where=job.where)
     for words, status in ((("compare",), expect), (("report",), 0), (("gate",), expect)):
         shop.mainline(act["id"], *words, cwd=job.clone, where=job.where, expect=(status,))
     keep_report(shop, act, job.clone, f"Pull request {job.number}: {job.title}")
@@ -132,7 +139,7 @@ def opening(shop: Workshop, meanwhile: Callable[[], Any]) -> dict[str, Any]:
     )  # fmt: skip
     shop.together(
         partial(deploy, shop, first),
-        partial(judge, shop, good, one, 0),
+        partial(judge, shop, good, one, 0, tried=True),
         partial(judge, shop, bad, two, 10),
     )
     bad["outcome"], bad["expected"] = "FAIL", "blocked"

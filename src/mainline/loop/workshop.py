@@ -24,7 +24,8 @@ from mainline.register.signature import KEY
 
 NAMES = {0: "PASS", 10: "FAIL", 11: "INCONCLUSIVE", 12: "ERROR"}
 # Commands whose status is a verdict; of all others 0 means only that they worked.
-JUDGES = ("pipeline", "compare", "gate", "verify", "monitor", "rollout rehearse")
+JUDGES = ("pipeline", "compare", "serve --try", "gate", "verify", "monitor",
+          "rollout rehearse")  # fmt: skip
 
 # Settings of the run that the loop was started in; its own jobs have theirs.
 NOT_PASSED_ON = ("MAINLINE_ROOT", "MAINLINE_LOG", "PYTHONPATH", "GITHUB_STEP_SUMMARY",
