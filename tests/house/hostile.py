@@ -550,6 +550,34 @@ def others() -> Iterator[Case]:
     yield Case(
         "/explain of two rows", post(json.dumps({"rows": [GOOD] * 2}), path=b"/explain"), (400,)
     )
+    known = {"prediction_id": "01900000-0000-7000-8000-000000000000", "label": 1}
+    for body in [
+        b"",
+        b"[]",
+        b"{}",
+        b"\xff",
+        b"[" * 5000,
+        b'{"labels": []}',
+        b'{"labels": [[]]}',
+        *(
+            json.dumps({**known, **change}).encode()
+            for change in [
+                {"prediction_id": "../../etc/passwd"},
+                {"prediction_id": None},
+                {"prediction_id": "ffffffff-ffff-7fff-bfff-ffffffffffff"},
+                {"label": 2},
+                {"label": None},
+                {"label": "x" * 9000},
+                {"known_at": "2999-01-01"},
+                {"known_at": "0001-01-01T00:00:00+23:59"},
+                {"known_at": 1e300},
+                {"known_at": "a\r\nb"},
+                {"source": "x" * 201},
+                {"x": 1},
+            ]
+        ),
+    ]:
+        yield Case(f"/feedback {body[-40:]!r}", post(body, path=b"/feedback"), (400, 422))
     for path in [b"/healthz", b"/readyz", b"/version", b"/metrics", b"/openapi.json"]:
         yield Case(f"POST {path.decode()}", post(TEXT, path=path), (405,))
         yield Case(

@@ -29,6 +29,8 @@ REFUSALS = {
     501: "This service cannot explain",
     503: "Too much is waiting, not ready, or it took too long; Retry-After says when to come back",
 }
+BOOLS = ("false", "true")
+UUID7 = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-7[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}$"
 POSTED = (400, 408, 413, 415, 422, 500, 503)
 
 
@@ -72,7 +74,7 @@ OPERATIONS: dict[str, Operation] = {
         "predict", (*POSTED, 501),
     ),
     "/feedback": Operation(
-        "post", "Labels that came later, by prediction id", {"type": "object"}, "Feedback",
+        "post", "Labels that came later, by prediction id", _ref("Counted"), "Feedback",
         "feedback", POSTED,
     ),
     "/healthz": Operation("get", "The process lives", STATUS),
@@ -198,10 +200,7 @@ def _value(column: Column) -> Json:
         return {"type": "boolean"}
     if column.categories is not None and not column.allow_new:
         # A category 1 is the text "1"; a caller may send either.
-        numbers = [
-            int(c) for c in column.categories if c.lstrip("-").isdigit() and str(int(c)) == c
-        ]
-        return {"enum": [*column.categories, *numbers]}
+        return {"enum": [*column.categories, *_numbers(column.categories)]}
     limit = MAX_TEXT if column.type == "text" else MAX_ID
     made: Json = {"type": "string", "maxLength": limit}
     if column.type == "category":
@@ -262,8 +261,40 @@ def _schemas(schema: Schema, about: About, max_rows: int) -> Json:
         bodies = {"Rows": _ref("Row"), "OneRow": _ref("Row")}
     else:
         bodies = {"Rows": {"oneOf": [_ref("Row"), many]}, "OneRow": {"oneOf": [_ref("Row"), one]}}
-    return {"Row": row_schema, **bodies, **_answers(about), "Problem": PROBLEM_SCHEMA,
-            "Feedback": {"type": "object"}}  # fmt: skip
+    label, feedback = _labels(about, max_rows)
+    return {"Row": row_schema, **bodies, "Label": label, "Feedback": feedback,
+            **_answers(about), "Problem": PROBLEM_SCHEMA}  # fmt: skip
+
+
+def _labels(about: About, most: int) -> tuple[Json, Json]:
+    """The schemas of one label and of a body of them, as `mainline.serve.feedback` reads them."""
+    value: Json = {"type": "number"}
+    if about.task != "regression":
+        names = list(about.classes or ())
+        value = {"enum": [*names, *_numbers(names), *(n == "true" for n in names if n in BOOLS)]}
+    label: Json = {
+        "type": "object",
+        "properties": {
+            "prediction_id": {"type": "string", "pattern": UUID7},
+            "label": value,
+            "known_at": {"type": ["string", "null"], "format": "date-time", "maxLength": 40,
+                         "description": "When it became known; now where it is left out"},
+            "source": {"type": ["string", "null"], "maxLength": MAX_ID},
+        },
+        "required": ["prediction_id", "label"],
+        "additionalProperties": False,
+    }  # fmt: skip
+    many = {
+        "type": "object",
+        "properties": {"labels": {"type": "array", "items": _ref("Label"), "minItems": 1,
+                                  "maxItems": most}},
+        "required": ["labels"], "additionalProperties": False,
+    }  # fmt: skip
+    return label, {"oneOf": [_ref("Label"), many]}
+
+
+def _numbers(names: Sequence[str]) -> list[int]:
+    return [int(n) for n in names if n.lstrip("-").isdigit() and str(int(n)) == n]
 
 
 def _answers(about: About) -> Json:
@@ -295,6 +326,10 @@ def _answers(about: About) -> Json:
         }),
         "Explained": _object({"explanation": _ref("Explanation"), **who}),
         "Version": _object(version),
+        "Counted": _object({
+            name: {"type": "integer", "minimum": 0}
+            for name in ("accepted", "duplicates", "contradictions", "unverified", "late")
+        }),
     }  # fmt: skip
 
 

@@ -37,9 +37,10 @@ Launch = Callable[..., AbstractContextManager[Running]]
 
 
 @pytest.fixture(scope="module")
-def target(launch: Launch) -> Iterator[Running]:
+def target(launch: Launch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One service for all that is sent here; at its end it must still be the same process."""
-    with launch() as running:
+    labels = tmp_path_factory.mktemp("labels")
+    with launch(MAINLINE_LABELS=str(labels)) as running:
         before = workers(running)
         yield running
         assert workers(running) == before, running.output

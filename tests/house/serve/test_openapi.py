@@ -157,6 +157,38 @@ def test_a_body_is_one_row_or_a_list_up_to_the_limit() -> None:
     assert not one.is_valid({"rows": [good, good]})
 
 
+@pytest.mark.parametrize(("task", "classes"), [
+    ("binary", ["0", "1"]), ("multiclass", ["a", "true", "-2"]), ("regression", None),
+])  # fmt: skip
+def test_a_label_is_valid_where_feedback_takes_it(task: str, classes: list[str] | None) -> None:
+    """Classes by name and number, values of a regression, alone or in a list; nothing else."""
+    from datetime import UTC, datetime
+
+    from mainline.serve.feedback import Rules, parse
+
+    about = About("m", "v1.0.0", "sha256:" + "a" * 64, task, classes, GOLDEN)
+    document = openapi.document(schema(), about, list(OPERATIONS), max_rows=3)
+    check = validator(document, "Feedback")
+    rules = Rules(tuple(classes) if classes else None, max_labels=3)
+    good = {"prediction_id": "01900000-0000-7000-8000-000000000000",
+            "label": (classes or [1.5])[0]}  # fmt: skip
+    bodies: list[Any] = [good, {"labels": [good]}, {"labels": [good] * 4}, {"labels": []}, [], {},
+                         {**good, "x": 1}, {**good, "source": "x" * 201}, {**good, "source": None},
+                         {**good, "known_at": "2024-09-01T12:00:00Z"}, {"label": 1},
+                         {**good, "prediction_id": "x"}, {**good, "known_at": 1}]  # fmt: skip
+    labels = [None, 0, 1, 2, -2, "0", "1", "a", "true", True, False, 0.5, [], {}, "1.5", 10**20]
+    bodies += [{**good, "label": value} for value in labels]
+    for body in bodies:
+        try:
+            parse(json.dumps(body).encode(), rules, datetime.now(UTC))
+            taken = True
+        except Refused:
+            taken = False
+        if body == {**good, "label": 10**20} and task == "regression":
+            continue  # beyond what a float64 counts exactly it is refused
+        assert check.is_valid(body) == taken, body
+
+
 def test_every_refusal_is_a_problem_document() -> None:
     """What `Refused` makes is what the document promises, for each status of each path."""
     document = made(keys=True)
