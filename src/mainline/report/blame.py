@@ -38,13 +38,17 @@ class Suspect:
 def tell(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """Open the issue, bring it up to date, or close it where the gates passed; returns {text}.
 
-    Raises RemoteError where GitHub refuses.
+    Raises RemoteError where GitHub refuses to open it.
     """
     model = settings.load(root).model.name
     title = f"Main does not pass its gates: no new version of {model}"
     found = _verdict(root)
     if found.verdict is Verdict.PASS:
-        return {"text": close_issue(title, environ).note}
+        try:
+            return {"text": close_issue(title, environ).note}
+        # An issue that stays open, or a repository without issues, keeps no version back.
+        except MainlineError as error:
+            return {"text": f"An issue may be left open: {error.cause}"}
     made = body(root, model, found, suspects(root, model, environ))
     done = open_issue(title, made, environ)
     return {"text": f"{done.note} {done.url or ''}".strip()}

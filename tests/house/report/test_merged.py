@@ -195,6 +195,8 @@ def test_a_label_that_does_not_count_lifts_nothing(
     """Whoever put it on, whenever, and however the commit came to main."""
     fetch(root, hub, verdicts())
     change(hub)
+    asked, merge = merged.ask(root, environment(hub))
+    assert (asked.acceptance, merge) == (None, None)
     assert merged.holds(root, verdicts(), environment(hub)).acceptance is None
 
 
@@ -311,3 +313,12 @@ def test_the_issue_shows_text_from_elsewhere_and_lets_it_do_nothing(root: Path) 
         assert acting not in text, acting
     assert f"git revert -m 1 {'ab' * 20}" in text
     assert json.dumps(text)
+
+
+def test_an_issue_that_cannot_be_looked_for_keeps_no_version_back(
+    root: Path, hub: fakehub.Hub
+) -> None:
+    """Main passed: that issues are switched off is said, and is no failure of the release."""
+    StepVerdict("gate", (Check("compare", PASS, "Fine"),)).write(root)
+    hub.refused["issues"] = 410
+    assert "may be left open" in blame.tell(root, environment(hub))["text"]

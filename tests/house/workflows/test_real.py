@@ -56,8 +56,12 @@ def test_the_first_push_of_a_fork_ends_in_a_version_and_its_rehearsal(forked: An
     fork = equipped(forked)
     sha = fork.git("rev-parse", "HEAD")
     event = {"ref": "refs/heads/main", "before": "0" * 40, "after": sha}
-    run = fork.act("push", "release", "refs/heads/main", event)
-    assert run.status == 0, run.text()
+    with fakehub.serving() as github:
+        github.token = fork.token
+        fork.env["GITHUB_API_URL"] = github.url
+        run = fork.act("push", "release", "refs/heads/main", event)
+        assert run.status == 0, run.text()
+        assert not github.releases.of("customer-churn@v1.0.0")["draft"]
     assert fork.tags() == ["customer-churn@v1.0.0"]
     message = fork.git("tag", "--list", "--format=%(contents)", where=fork.origin)
     assert "Verdict: PASS" in message
