@@ -16,6 +16,7 @@ from mainline.errors import RaceError, UsageError
 from mainline.git import require_history, require_repository
 from mainline.register import message, tags, verify
 from mainline.register.tags import View, Wanted
+from mainline.register.trust import NotTrusted
 from mainline.registry import Move, Version
 
 Document = dict[str, Any]
@@ -40,7 +41,7 @@ def assign(
         if now and now.version.tag == wanted.tag and not _archived(seen, wanted):
             return _done(wanted, stage, "", f"{wanted.tag} is at {stage} already")
         if stage == "prod":
-            verify.require(root, wanted)
+            _require(root, seen, wanted)
         return _move(seen, wanted, stage, reason, {"Before": now.version.name if now else "none"})
 
     return _settle(root, decide, push=push)
@@ -97,7 +98,7 @@ def rollback(
                 f"{now.version.tag} came to prod while {first[0].tag} was to be rolled back",
                 "Look at `./mainline history` and decide again",
             )
-        verify.require(root, wanted)
+        _require(root, seen, wanted)
         said = {"Before": now.version.name, "Rolled-Back-From": now.version.name}
         return _move(seen, wanted, "prod", reason, said)
 
@@ -181,6 +182,17 @@ def _find(seen: View, asked: str) -> Version:
         if mine:
             raise UsageError("No version is on origin yet", "Run `./mainline register --push`")
     return registry.find_in(seen.versions, seen.model, asked)
+
+
+def _require(root: Path, seen: View, version: Version) -> None:
+    """Raise NotTrusted unless `version` may stand at prod, by main as origin has it where asked."""
+    try:
+        verify.require(root, version)
+    except NotTrusted:
+        if not seen.origin:
+            raise
+        tags.fetch_main(root)  # its merge may be newer than this clone
+        verify.require(root, version)
 
 
 def _archived(seen: View, version: Version) -> bool:

@@ -110,8 +110,7 @@ def _commit_on_main(root: Path, asked: bool) -> str:
 
 def _merged_meanwhile(root: Path) -> bool:
     """Whether HEAD is on origin's main by now: this clone may have looked long ago."""
-    git(root, "fetch", "--quiet", "--no-tags", "origin",
-        "+refs/heads/main:refs/remotes/origin/main", check=False)  # fmt: skip
+    tags.fetch_main(root)
     return on_main(root)
 
 

@@ -186,6 +186,12 @@ def _fetch(root: Path, model: str) -> None:
         "--no-recurse-submodules", ORIGIN, *both)  # fmt: skip
 
 
+def fetch_main(root: Path) -> None:
+    """Let this clone know what has been merged by now; where origin is silent nothing happens."""
+    git(root, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", ORIGIN,
+        f"+refs/heads/main:refs/remotes/{ORIGIN}/main", check=False)  # fmt: skip
+
+
 def _object(root: Path, seen: View, wanted: Wanted) -> str:
     """An annotated tag as an object, without a name yet."""
     name, email = who(root)

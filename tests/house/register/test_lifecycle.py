@@ -200,6 +200,16 @@ def test_an_unsigned_version_does_not_come_to_prod_where_main_refuses_it(shop: P
     assert prod(shop) == ["v1.0.0", "v1.0.1"]
 
 
+def test_a_clone_that_is_behind_promotes_what_was_merged_since(shop: Path) -> None:
+    """The version's commit is on main, as origin has it; this clone has not heard of it yet."""
+    late = faked.clone(shop, shop.parent / "late")
+    faked.data(shop, "two")
+    faked.push(shop)
+    register.run(shop, push=True)
+    assert lifecycle.assign(late, "v1.0.0", "prod", push=True)["changed"]
+    assert git(late, "rev-parse", "origin/main") == git(shop, "rev-parse", "HEAD")
+
+
 def test_what_stands_at_prod_already_is_not_asked_again(
     three: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -219,6 +219,20 @@ def test_a_clone_that_cannot_be_written_is_no_endless_race(shop: Path) -> None:
         register.run(shop)
 
 
+def test_a_clone_that_cannot_be_written_after_the_push_says_that_origin_has_it(
+    shop: Path,
+) -> None:
+    """Nothing is lost: another clone finds the version there."""
+    git(shop, "pack-refs", "--all")
+    shutil.rmtree(shop / ".git" / "refs" / "tags")
+    (shop / ".git" / "refs" / "tags").write_text("")
+    with pytest.raises(DataError, match="origin has it, this clone has not"):
+        register.run(shop, push=True)
+    (other,) = others(shop, "other")
+    assert not register.run(other, push=True)["created"]
+    assert list(local(other)) == [FIRST]
+
+
 def test_a_tag_deleted_on_the_remote_is_registered_anew(shop: Path) -> None:
     """Who deletes a version's tag takes the version back; this commit then lacks one again."""
     register.run(shop, push=True)
