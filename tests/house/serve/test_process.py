@@ -167,6 +167,50 @@ def test_a_worker_that_was_killed_is_replaced_at_once(launch: Launch) -> None:
         assert load.refused == 0
         assert loader_of(service).children()[0].pid != worker.pid
         assert "signal 9" in service.output
+        load.stopped.set()
+    assert not set(load.answered) - set(request_ids(service))
+
+
+def test_a_worker_killed_by_9_under_load_loses_no_answer(launch: Launch) -> None:
+    """Three times over: whatever was answered with 200 is in the log, once."""
+    with launch() as service, under_load(service) as load:
+        for _ in range(3):
+            loader_of(service).children()[0].kill()
+            load.wait_answered(50)
+        load.stopped.set()
+    kept = request_ids(service)
+    assert len(set(kept)) == len(kept)
+    assert set(load.answered) <= set(kept)
+    cut = {name.partition(":")[0] for name in load.cut}
+    assert set(kept) - set(load.answered) <= cut  # logged, and killed before it could answer
+
+
+def test_a_full_log_disk_holds_up_no_request_and_loses_none(launch: Launch, tmp_path: Path) -> None:
+    """Requests are answered as before, /metrics says how many wait; with room all are written."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a small file system can only be mounted by root")
+    try:
+        ballast = disk / "ballast"
+        ballast.write_bytes(bytes(245_760))  # 16 KB are left
+        with launch(MAINLINE_LOG=str(disk / "log")) as service, under_load(service) as load:
+            load.wait_answered(150)
+            load.stopped.set()
+            for thread in load.threads:
+                thread.join(30)
+            assert (load.cut, load.other) == ([], [])
+            waiting = 0.0
+            for line in get(service, "/metrics").decode().splitlines():
+                if line.startswith("mainline_log_waiting_records "):
+                    waiting = float(line.rpartition(" ")[2])
+            kept = len(read_log(disk / "log"))
+            assert (kept > 0, kept + waiting) == (True, len(load.answered))
+            ballast.unlink()
+        assert sorted(read_log(disk / "log")["request_id"]) == sorted(load.answered)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_a_loader_that_was_killed_is_replaced_and_nobody_notices(launch: Launch) -> None:
