@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mainline import registry, settings
-from mainline.errors import MainlineError
+from mainline.errors import DataError, MainlineError
 from mainline.files import digest_bytes, digest_file, digest_tree, short
 from mainline.git import git, is_repository, require_history
 from mainline.register import place, sbom, signature, statement, trust
@@ -36,10 +36,12 @@ def run(root: Path, name: str | None) -> StepVerdict:
     version = registry.find(root, settings.load(root).model.name, name)
     trusted = trust.of(root)
     checks = [place.tag(root, version), place.remote(root, version), place.history(root, version)]
-    with found_model(root, version) as models:
+    with found_model(root, version) as found:
+        models = found if isinstance(found, Path) else None
         md5 = _dvc_md5(models)
         checks.append(place.lock(root, version, md5))
-        checks.append(_model(version, models))
+        checks.append(failed("model", found.cause) if isinstance(found, DataError)
+                      else _model(version, models))  # fmt: skip
         if models is not None and checks[-1].verdict is Verdict.PASS:
             checks.append(_origins(root, version, models))
         bill = _bill(root, version)
@@ -113,10 +115,11 @@ def seal(version: Version) -> Seal:
 
 
 @contextlib.contextmanager
-def found_model(root: Path, version: Version) -> Iterator[Path | None]:
+def found_model(root: Path, version: Version) -> Iterator[Path | DataError | None]:
     """The folder of the version's bundle: models/ where it is the one, else that of its lock.
 
-    None where neither this clone nor a store has it. It is not looked into here.
+    None where neither this clone nor a store has it; the error where its release has another. It is
+    not looked into here.
     """
     own = root / "models"
     if own.is_dir() and digest_tree(own) == version.digest:
@@ -137,7 +140,7 @@ def found_model(root: Path, version: Version) -> Iterator[Path | None]:
 
 
 @contextlib.contextmanager
-def _fetched(root: Path, version: Version) -> Iterator[Path | None]:
+def _fetched(root: Path, version: Version) -> Iterator[Path | DataError | None]:
     """The registered bundle from the store or the release, in a throw-away worktree."""
     import sys
 
@@ -147,8 +150,12 @@ def _fetched(root: Path, version: Version) -> Iterator[Path | None]:
     with worktree(root, version.commit) as tree:
         bases.lend_cache(root, tree)
         base = bases.Base("version", version.commit, version)
-        found = bases.fetch_model(tree, Path(sys.executable), base)
-        yield tree / "models" if found else None
+        try:
+            fetched = bases.fetch_model(tree, Path(sys.executable), base)
+        except DataError as error:
+            yield error
+        else:
+            yield tree / "models" if fetched else None
 
 
 def _dvc_md5(models: Path | None) -> str | None:

@@ -76,6 +76,22 @@ def test_a_model_that_cannot_be_had_is_not_passed(registered: Path) -> None:
     assert verdict(registered, "model") == "ERROR"
 
 
+def test_another_model_in_the_release_fails(
+    registered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no missing model: somebody put another one there."""
+    from mainline.compare import base
+    from mainline.errors import DataError
+
+    def other(*_: object) -> bool:
+        raise DataError("The release holds another model")
+
+    shutil.rmtree(registered / "models")
+    shutil.rmtree(registered / ".dvc" / "cache")
+    monkeypatch.setattr(base, "fetch_model", other)
+    assert checks(registered)["model"] == ("FAIL", "The release holds another model.")
+
+
 def test_the_model_is_found_in_the_cache_where_another_stands_in_models(registered: Path) -> None:
     """Of an earlier version, too, the bundle is the one that its lock names."""
     shutil.rmtree(registered / "models")
@@ -151,8 +167,6 @@ def test_limits_of_an_earlier_version_are_found_again(registered: Path) -> None:
 def test_a_lock_that_names_another_model_is_refused(registered: Path) -> None:
     """The commit's lock has to name the bundle that the tag names."""
     text = (registered / "dvc.lock").read_text()
-    md5 = next(line for line in text.splitlines() if ".dir" in line and "md5" in line)
-    del md5
     from mainline.compare.base import locked_model
 
     wanted = str(locked_model(text))
