@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from mainline.errors import DataError
-from mainline.serve import image
+from mainline.serve import build, image
 
 HOUSE = Path(__file__).parents[3]
 # What serving pulls in and a service has no use for; each was in a serving lock at some time.
@@ -103,6 +103,24 @@ def test_a_docker_builds_from_our_file(
     asked = (tmp_path / "asked").read_text().splitlines()
     assert asked[0] == "info"
     assert asked[1] == f"build --file {bento / image.FILE} --tag little:v1.0.0 {bento}"
+
+
+CONTAINERIZE = """
+import bentoml, os, sys
+from bentoml._internal.container import construct_containerfile
+with construct_containerfile(bentoml.get(sys.argv[1]), enable_buildkit=True) as (context, file):
+    print(open(os.path.join(context, file)).read())
+"""
+
+
+def test_bentoml_containerize_uses_the_same_file(project: Path, bento: Path, original: str) -> None:
+    """It writes the Dockerfile anew, from our template in the Bento, with the same labels."""
+    home = bento.parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", CONTAINERIZE, "little:v1.0.0"], cwd="/", capture_output=True,
+        text=True, check=False, env=build.environment(bento / "src", home),
+    )  # fmt: skip
+    assert done.stdout.strip() == original.strip(), done.stderr
 
 
 def test_the_serving_lock_has_nothing_that_serving_does_not_need() -> None:
