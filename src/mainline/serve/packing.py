@@ -47,7 +47,7 @@ def collect(root: Path, context: Path, options: settings.Settings) -> None:
 
 
 def write_bentofile(root: Path, context: Path, record: dict[str, Any]) -> None:
-    """Write bentofile.yaml with the name and labels of `record`; SettingsError when it is broken."""
+    """Write bentofile.yaml with the name and labels of `record`; SettingsError if it is broken."""
     try:
         document = yaml.safe_load((root / "bentofile.yaml").read_text("utf-8"))
         document["service"]
