@@ -2,9 +2,10 @@
 
 treelite walks the trees in compiled code, without the checks that scikit-learn makes at each call
 and that cost a hundred times as much for one row. It adds the trees up in another order than
-scikit-learn does, which changes the last bits; so here it only finds each tree's leaf, and the sum,
-the link function and the shape are scikit-learn's own. `choose` believes nothing of this: an engine
-is used only after it gave the bits of scikit-learn on the rows of `mainline.serve.hard`.
+scikit-learn does and scales probabilities anew, which changes the last bits; so here it only finds
+each tree's leaf, and the leaf's value, the sum, the link function and the shape are scikit-learn's
+own. `choose` believes nothing of this: an engine is used only after it gave the bits of
+scikit-learn on the rows of `mainline.serve.hard`.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ class Trees:
             raise Unsupported(f"{kind} is no ensemble of trees that treelite reads")
         self._model, self._predict = _import(self.estimator)
         self._start = _start(self.estimator, kind)
+        self._values, self._offsets = _leaves(self.estimator, kind)
         self._link = _link(self.estimator, kind)
         self.encode = Encoder(
             self.estimator, [f["name"] for f in bundle.meta["features"]], prefix,
@@ -100,9 +102,9 @@ class Trees:
 
         `np.add.accumulate` adds from left to right, as scikit-learn does; `np.sum` does not.
         """
-        each = self._predict(self._model, x, nthread=1)  # (n, trees, 1 or columns)
+        leaves = self._predict(self._model, x, nthread=1).astype(np.intp)  # (n, trees)
         columns = len(self._start)
-        rounds = each.reshape(len(x), -1, columns)
+        rounds = self._values[leaves + self._offsets].reshape(len(x), -1, columns)
         terms = np.empty((len(x), columns, rounds.shape[1] + 1))
         terms[:, :, 0] = self._start
         terms[:, :, 1:] = rounds.transpose(0, 2, 1)
@@ -126,9 +128,22 @@ def _import(estimator: Any) -> tuple[Any, Callable[..., np.ndarray]]:
         plain = copy.copy(estimator)
         if hasattr(plain, "_preprocessor"):
             plain._preprocessor = None  # text categories: `Encoder` makes numbers of them
-        return treelite.sklearn.import_model(plain), gtil.predict_per_tree
+        return treelite.sklearn.import_model(plain), gtil.predict_leaf
     except Exception as error:  # whatever stands in the way, scikit-learn remains
         raise Unsupported(str(error).splitlines()[0] if str(error) else repr(error)) from error
+
+
+def _leaves(estimator: Any, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """The values of all nodes of all trees (nodes, 1 or columns), and where each tree begins."""
+    if kind in BOOSTED:
+        values = [t.nodes["value"].reshape(-1, 1) for turn in estimator._predictors for t in turn]
+    elif kind in STAGED:
+        scale = estimator.learning_rate
+        values = [scale * t.tree_.value.reshape(-1, 1) for t in np.ravel(estimator.estimators_)]
+    else:
+        values = [t.tree_.value.reshape(t.tree_.node_count, -1) for t in estimator.estimators_]
+    counts = [len(v) for v in values]
+    return np.concatenate(values), np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.intp)
 
 
 def _start(estimator: Any, kind: str) -> np.ndarray:

@@ -66,9 +66,11 @@ def _predict(bundle: Bundle, frame: pd.DataFrame) -> np.ndarray | None:
 def rows(bundle: Bundle) -> list[dict[str, Any]]:
     """Raw rows around the golden ones: each field missing, at odd values, of every category."""
     golden = [g["row"] for g in bundle.meta.get("golden") or []]
-    base = golden[0] if golden else {}
+    if not golden:
+        return []
+    base = golden[0]
     made = [*golden, dict.fromkeys(base)]
-    for entry in bundle.meta["raw"] if golden else []:
+    for entry in bundle.meta["raw"]:
         values: Sequence[Any] = ()
         if entry["categories"] is not None:
             values = [None, "\x00 never seen", *entry["categories"]]
