@@ -80,6 +80,7 @@ class Process:
         self._before: dict[bool, Counter[str]] = {False: Counter(), True: Counter()}
         self._started = float("-inf")
         self._heard = 0
+        self._owner = os.getpid()
 
     @property
     def pid(self) -> int | None:
@@ -88,6 +89,8 @@ class Process:
 
     def ready(self) -> bool:
         """Whether a writer runs; starts one, at most one a second."""
+        if self._process is not None and self._owner != os.getpid():
+            self._abandon()
         if self._process is not None:
             return True
         if time.monotonic() - self._started < AGAIN:
@@ -119,11 +122,23 @@ class Process:
         finally:
             os.close(source)
             os.close(told)
+        self._owner = os.getpid()
         os.set_blocking(self._pipe, False)
         os.set_blocking(self._told, False)
-        config = json.dumps({**self._config, "pipe_bytes": _widen(self._pipe)}).encode()
+        own = {"pipe_bytes": _widen(self._pipe), "parent": os.getpid()}
+        config = json.dumps({**self._config, **own}).encode()
         for piece in protocol.pieces(protocol.message(protocol.CONFIG, 0, config)):
             os.write(self._pipe, piece)
+
+    def _abandon(self) -> None:
+        """In a forked child: the writer is the parent's, and its counts are too."""
+        self._process = None
+        self._shut()
+        self._started = float("-inf")
+        self._status = bytes(STATUS.size)
+        for labels in (False, True):
+            self._before[labels] = Counter()
+            self._handed[labels] = 0
 
     def send(self, kind: bytes, count: int, payload: bytes) -> str | None:
         """Hand a message over; the reason where it was dropped."""

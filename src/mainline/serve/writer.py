@@ -151,13 +151,13 @@ def follow(source: int, told: int) -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     os.set_blocking(told, False)
-    parent, assembler = os.getppid(), Assembler()
+    assembler = Assembler()
     writer: Writer | None = None
     config: dict[str, Any] = {}
     last = b""
     while True:
         untold = writer is not None and (writer.busy or writer.status() != last)
-        content = _next(source, parent, 0.02 if untold else 1.0)
+        content = _next(source, config.get("parent"), 0.02 if untold else 1.0)
         for kind, count, payload in assembler.feed(content or b""):
             if kind == CONFIG:
                 config = json.loads(payload)
@@ -177,13 +177,13 @@ def follow(source: int, told: int) -> None:
         _tell(told, writer, last)
 
 
-def _next(source: int, parent: int, wait: float) -> bytes | None:
+def _next(source: int, parent: int | None, wait: float) -> bytes | None:
     """Bytes from the pipe, none after `wait` seconds without any, None at its end."""
     ready, _, _ = select.select([source], [], [], wait)
     if ready:
         return os.read(source, PIPE_BYTES) or None
     # A child of the worker may hold the pipe open for ever.
-    return b"" if os.getppid() == parent else None
+    return b"" if parent is None or os.getppid() == parent else None
 
 
 def _tell(told: int, writer: Writer | None, last: bytes) -> bytes:

@@ -423,6 +423,48 @@ def test_a_worker_killed_by_9_loses_nothing_that_it_answered(tmp_path: Path, del
     assert len(frame) - len(answered) <= 2 * 40
 
 
+HELD = (
+    WORKER.replace(
+        "while True:", "if os.fork() == 0: os.close(1); time.sleep(300)\nfor _ in range(20):"
+    )
+    + "os.kill(os.getpid(), 9)"
+)
+
+
+@POSIX
+def test_a_child_that_holds_the_pipe_open_keeps_no_writer(tmp_path: Path) -> None:
+    """What the forker's code forks inherits the pipe; the writer ends with its worker anyway."""
+    worker = subprocess.Popen(
+        [sys.executable, "-c", HELD, str(tmp_path / "log")], stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)}, start_new_session=True,
+    )  # fmt: skip
+    assert worker.stdout is not None
+    writer, *answered = worker.stdout.read().decode().split()
+    worker.wait()
+    try:
+        until(lambda: gone(int(writer)))
+        assert sorted(answered) == sorted(read_log(tmp_path / "log")["prediction_id"])
+    finally:
+        os.killpg(worker.pid, signal.SIGKILL)
+
+
+@POSIX
+def test_a_forked_process_has_a_writer_of_its_own(tmp_path: Path) -> None:
+    """Two processes on one pipe would mix the pieces of their messages."""
+    log = PredictionLog(str(tmp_path))
+    log.write([record(0)])
+    child = os.fork()
+    if child == 0:
+        first = log.pid
+        log.write([record(1)])
+        log.close()
+        os._exit(0 if log.written == 1 and log.pid != first else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    log.close()
+    assert adds_up(log, 1)["written"] == 1
+    assert len(read_log(tmp_path)) == 2
+
+
 # ---- a full disk -------------------------------------------------------------------------------
 
 
