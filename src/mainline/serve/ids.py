@@ -9,8 +9,8 @@ import threading
 import time
 from datetime import UTC, datetime
 
-RANDOM = (1 << 62) - 1
 BLOCK = 4096  # random bytes asked for at once: a system call an id costs as much as the rest
+VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 class _Uuid7:
@@ -19,7 +19,7 @@ class _Uuid7:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last = 0
-        self._random = b""
+        self._random = ""
         self._at = 0
 
     def __call__(self) -> str:
@@ -29,17 +29,19 @@ class _Uuid7:
             self._last = tick = max(self._last + 1, ms << 12 | (rest << 12) // 1_000_000)
             at = self._at
             if at >= len(self._random):
-                self._random, at = os.urandom(BLOCK), 0
-            self._at = at + 8
-            random = int.from_bytes(self._random[at : at + 8], "big") & RANDOM
-        value = tick >> 12 << 80 | 7 << 76 | (tick & 0xFFF) << 64 | 2 << 62 | random
-        text = f"{value:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+                self._random, at = os.urandom(BLOCK).hex(), 0
+            self._at = at + 16
+            random = self._random[at : at + 16]
+        clock = f"{tick:015x}"
+        return (
+            f"{clock[:8]}-{clock[8:12]}-7{clock[12:]}"
+            f"-{VARIANT[random[0]]}{random[1:4]}-{random[4:]}"
+        )
 
     def forget(self) -> None:
         """Throw the random bytes away: a forked child would give out those of its parent."""
         self._lock = threading.Lock()
-        self._random = b""
+        self._random = ""
         self._at = 0
 
 
