@@ -250,13 +250,13 @@ def _push(root: Path, seen: View, name: str, made: str) -> bool:
         # "=": it was there. In one second one person's two clones make the very same object, and
         # only one of them wrote it.
         return "*" in answers
+    why = _why(done.stdout, done.stderr)
+    if answers and BUSY.search(why) and not DENIED.search(why):
+        return False
     listed = _listed(root, seen.model)
     if not answers and listed.get(f"refs/tags/{name}") == made:
         return True  # the answer was lost on the way, the tag was not
     if listed.get(guard, "") != seen.guard or f"refs/tags/{name}" in listed:
-        return False
-    why = _why(done.stdout, done.stderr)
-    if BUSY.search(why) and not DENIED.search(why):
         return False
     raise Refused(
         f"{ORIGIN} did not take {name} ({why})",

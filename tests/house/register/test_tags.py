@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import faked
 import pytest
@@ -191,6 +192,30 @@ def test_a_remote_that_refuses_is_told_with_its_reason(shop: Path) -> None:
     assert (raised.value.status, local(shop), listed(shop)) == (21, {}, {})
     hook.unlink()
     assert register.run(shop, push=True)["version"] == "v1.0.0"
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_push_whose_answer_is_lost_counts_where_it_arrived(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, arrives: bool
+) -> None:
+    """What origin has decides, not what the connection said; else status 21 with Git's words."""
+    real = tags.ask_git
+
+    def cut(root: Path, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        if words[0] != "push":
+            return real(root, *words, **more)
+        if arrives:
+            real(root, *words, **more)
+        return subprocess.CompletedProcess(words, 128, "", "fatal: the remote end hung up\n")
+
+    monkeypatch.setattr(tags, "ask_git", cut)
+    if arrives:
+        assert register.run(shop, push=True)["created"]
+        assert local(shop) == listed(shop) != {}
+    else:
+        with pytest.raises(RemoteError, match="the remote end hung up"):
+            register.run(shop, push=True)
+        assert (local(shop), listed(shop)) == ({}, {})
 
 
 def test_a_remote_that_is_gone_is_named(shop: Path) -> None:
