@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # The forker's code can tell that it is in production.
 os.environ["MAINLINE_SERVING"] = "1"
+
+import pandas as pd
 
 from mainline import settings
 from mainline.data import schema as schemas
@@ -93,9 +96,13 @@ def load() -> Loaded:
     folder, root = place()
     record = check_digest(folder, digest_tree(folder / "models"))
     options = settings.load(folder)
+    # As in the image, which has no pyarrow: names of columns in Arrow's memory take longer to look
+    # up than a row takes to score, and say the same.
+    pd.set_option("mode.string_storage", "python")
     bundle = bundles.load(folder / "models", root)
     build = Watched(bundle.build)
     scorer = Scorer(dataclasses.replace(bundle, build=build), options.serve.engine)
+    print(f"mainline: scores by {scorer.engine}: {scorer.why}", file=sys.stderr, flush=True)
     version = os.environ.get("MAINLINE_VERSION") or record.get("version") or "unversioned"
     return Loaded(scorer, schemas.load(folder), options, version, build)
 
