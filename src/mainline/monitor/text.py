@@ -19,6 +19,7 @@ def markdown(found: Mapping[str, Any]) -> str:
         *windows_table(found),
         "",
         *quality_table(found),
+        *labels_lines(found.get("labels", {})),
     ]
     for page in found.get("pages", []):
         lines += ["", escape(page)]
@@ -58,6 +59,17 @@ def quality_table(found: Mapping[str, Any]) -> list[str]:
             f"| {(stream['fired_at'] or '-')[:10]} |"
         )
     return lines
+
+
+def labels_lines(labels: Mapping[str, int]) -> list[str]:
+    """What of the labels that came by prediction id could not be used as it is; often nothing."""
+    said = {
+        "unmatched": "of no logged prediction",
+        "contradicted": "of predictions with another label before",
+        "skipped_lines": "in lines that cannot be read",
+    }
+    told = [f"{labels[k]} {text}" for k, text in said.items() if labels.get(k)]
+    return ["", f"Labels by feedback: {', '.join(told)}."] if told else []
 
 
 def percent(value: float | None) -> str:

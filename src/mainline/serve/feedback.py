@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from pydantic_core import from_json
@@ -27,6 +29,7 @@ FIELDS = ("prediction_id", "label", "known_at", "source")
 SOURCE = "feedback"
 OUTCOMES = ("accepted", "contradiction", "duplicate")
 COMBINATIONS = tuple(itertools.product(OUTCOMES, ("known", "unknown"), ("in_time", "late")))
+logger = logging.getLogger("mainline.serve")
 RETRY = ((b"retry-after", b"1"),)
 
 
@@ -262,8 +265,15 @@ def _ahead(name: str, now: datetime) -> bool:
 
 
 def add(service: Service, meta: Mapping[str, Any], maturity_days: float) -> None:
-    """Give `service` /feedback, where its log has a place for labels; `meta` is model.json's."""
-    if service.log.labels is None:
+    """Give `service` /feedback, where its log has a place for labels; `meta` is model.json's.
+
+    A place that is one file can be read by the monitor and not be added to: no feedback there.
+    """
+    place = service.log.labels
+    if place is None:
+        return
+    if place.endswith((".parquet", ".jsonl")) or Path(place).is_file():
+        logger.warning("no /feedback: the labels are one file, not a folder")
         return
     classes = None if meta["task"] == "regression" else tuple(meta["classes"])
     handler = Feedback(service.log, Rules(classes, maturity_days, service.limits.max_rows))

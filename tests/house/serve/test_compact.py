@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -191,6 +192,18 @@ def test_without_an_address_it_names_the_setting(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("MAINLINE_LOG", raising=False)
     with pytest.raises(SettingsError, match="MAINLINE_LOG"):
         step.run(Path(__file__).parents[3])
+
+
+def test_the_command_says_what_it_did(tmp_path: Path) -> None:
+    """`mainline log compact` runs where there is no repository, and tells a program in JSON."""
+    append(str(tmp_path / "log"), [record(0), record(1)])
+    command = [sys.executable, "-m", "mainline", "log", "compact", "--log", str(tmp_path / "log")]
+    done = subprocess.run(
+        [*command, "--json"], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "src")},
+    )  # fmt: skip
+    told = json.loads(done.stdout)
+    assert (told["days"], told["records"], told["files"]) == (1, 2, 1)
 
 
 @POSIX

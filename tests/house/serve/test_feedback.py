@@ -246,6 +246,12 @@ def test_without_a_place_for_labels_there_is_no_such_path(tmp_path: Path) -> Non
     assert ask(service(None), "POST", "/feedback", json={}).status_code == 404
 
 
+def test_a_place_that_is_one_file_takes_no_feedback(tmp_path: Path) -> None:
+    """The monitor can read it and nobody can add to it: better no path than labels that vanish."""
+    (tmp_path / "labels").write_text("")
+    assert ask(service(tmp_path), "POST", "/feedback", json={}).status_code == 404
+
+
 def test_feedback_is_taken_where_predictions_are_not_logged(tmp_path: Path) -> None:
     """The two places are set one by one; ids that were given out are known all the same."""
     app = service(tmp_path, log=False)
