@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from mainline.errors import DataError
@@ -60,8 +61,8 @@ def until(true: Callable[[], Any], seconds: float = 20) -> None:
 def gone(pid: int | None) -> bool:
     """Whether a process has ended; one that waits to be buried has."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except FileNotFoundError:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return True
 
 
