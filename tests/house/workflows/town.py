@@ -34,7 +34,8 @@ def grants(workflow: str) -> dict[str, str]:
     document = yaml.safe_load((GITHUB / "workflows" / f"{workflow}.yml").read_text("utf-8"))
     found: dict[str, str] = {}
     for job in document["jobs"].values():
-        found |= job["permissions"]
+        for name, right in job["permissions"].items():
+            found[name] = max(right, found.get(name, right))  # `write` sorts after `read`
     return found
 
 
