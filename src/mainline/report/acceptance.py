@@ -118,6 +118,7 @@ def of_event(environ: Mapping[str, str]) -> tuple[int, str] | None:
 
 
 def proposed(found: Mapping[str, Any]) -> Proposed:
+    """A pull request as GitHub tells it. Raises KeyError or TypeError for a broken answer."""
     head = found["head"]
     return Proposed(
         int(found["number"]), str(head["sha"]), str(head["ref"]),

@@ -281,10 +281,10 @@ def test_what_is_no_folder_of_plain_files_is_refused_before_it_is_written(
     assert not list(tmp_path.rglob("*"))
 
 
-def test_too_large_an_asset_is_not_read_to_its_end(
+def test_too_large_an_asset_is_as_if_there_were_none(
     root: Path, hub: fakehub.Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is as if there were none."""
+    """However large it says to be or is: it is neither unpacked nor kept."""
     monkeypatch.setattr(assets, "MOST_BYTES", 1000)
     hub.releases.give(TAG, "models.tar", b"\0" * 100_000)
     assert not assets.download(root, version_of(root), tmp_path / "m", environment(hub))
