@@ -21,6 +21,9 @@ import pytest
 
 from mainline.errors import DataError, UsageError
 from mainline.files import digest_tree
+from mainline.register import statement
+from mainline.register.trust import NotTrusted
+from mainline.registry import Version
 from mainline.serve import build as building
 from mainline.serve.reading import read_log
 
@@ -83,6 +86,34 @@ def test_a_bento_carries_its_model_code_and_record(project: Path, bento: Path) -
     assert not (source / "data").exists()
     lock = (bento / "env" / "python" / "requirements.txt").read_text()
     assert "--hash=sha256:" in lock
+
+
+def test_the_bento_of_a_version_carries_what_its_tag_says(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Statement, SBOM and signature are in it; a version that is refused is not built at all."""
+    digest = digest_tree(project / "models")
+    said = {"Model-Digest": digest, "Signed-By": "key sha256:abc"}
+    version = Version("little", (2, 0, 0), "c" * 40, said, signature=b"-----BEGIN\n")
+    monkeypatch.setattr(building.registry, "versions", lambda *_: [version])
+    monkeypatch.setattr(building.registry, "find", lambda *_: version)
+    asked: list[Path] = []
+    monkeypatch.setattr(building.verify, "require", lambda *a: asked.append(a[2]))
+    source = Path(building.build(project, "v2.0.0", out=tmp_path)["path"]) / "src"
+    assert asked == [project / "models"]
+    record = json.loads((source / "mainline.json").read_text())
+    assert (record["commit"], record["signed_by"]) == ("c" * 40, "key sha256:abc")
+    assert (source / "release.json").read_bytes() == statement.content(statement.of(version))
+    assert json.loads((source / "sbom.cdx.json").read_bytes())["bomFormat"] == "CycloneDX"
+    assert (source / "release.sig").read_bytes() == version.signature
+
+    def refuse(*_: Any) -> None:
+        raise NotTrusted("refused", "do not use it")
+
+    monkeypatch.setattr(building.verify, "require", refuse)
+    with pytest.raises(NotTrusted):
+        building.build(project, "v2.0.0", out=tmp_path / "other")
+    assert not list(tmp_path.glob("other/**/bento.yaml"))
 
 
 def test_a_model_that_is_half_there_is_not_built(project: Path, tmp_path: Path) -> None:
