@@ -29,6 +29,7 @@ from mainline.serve.inputs import Inputs, Refused, Row
 WAITING = 8  # explanations at once, the one that is worked out included
 IDLE = 60.0  # seconds after which the child ends
 START = 120.0  # seconds that it may take to load shap and the model
+WORK = 30.0  # seconds for one row, whatever its caller waits for: a child that is killed must start
 logger = logging.getLogger("mainline.serve")
 
 
@@ -146,8 +147,8 @@ class Child:
 class Explain:
     """The handler of POST /explain.
 
-    Raises Refused: 501 where shap is not installed, 400 for more than one row, 503 when too much
-    waits or it took longer than `seconds` (the time that it waited included).
+    Raises Refused: 501 where shap is not installed, 400 for more than one row; Overloaded when too
+    much waits, TimeoutError after `seconds` (the time that it waited included).
     """
 
     def __init__(
@@ -188,7 +189,7 @@ class Explain:
         return json.dumps({"explanation": answer, **self._about}).encode()
 
     def _ask(self, row: Row) -> dict[str, Any]:
-        return self.child.ask(row, self._seconds)
+        return self.child.ask(row, max(self._seconds, WORK))
 
     def close(self) -> None:
         """End the child."""

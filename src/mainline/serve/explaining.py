@@ -82,7 +82,9 @@ def load(folder: Path, root: Path, digest: str) -> Explainer:
         return np.array([scores for scores, _ in scorer.score(rows)], dtype=float)
 
     names = [column["name"] for column in bundle.meta["raw"]]
-    return Explainer(score, names, [golden["row"] for golden in scorer.golden])
+    explainer = Explainer(score, names, [golden["row"] for golden in scorer.golden])
+    explainer(scorer.golden[0]["row"])  # compiles what shap compiles at its first use
+    return explainer
 
 
 class _Watch:
