@@ -97,6 +97,10 @@ ADVICE = (
      "raise `gate.data.relabelled` first, in a pull request of its own"),
     ("compare", "*", "Take back the change that lost it (parameters, features and data are above); "
      "`./mainline check` tells the same here"),
+    ("serve", "starts", "Run `./mainline build` and `./mainline serve` here: what it prints says "
+     "why; a package that serving lacks belongs into `requirements-serve.txt`"),
+    ("serve", "answers", "Features must not depend on other rows of the table, on its order or on "
+     "`MAINLINE_SERVING`: look at `src/project`"),
     ("gate", "accepted", "Take the label `accept-inconclusive` off and put it on again, as a "
      "person who may write here; the gate then runs again"),
     ("gate", "verdicts", "Take `reports/verdicts/` out of the repository: a verdict is measured"),
