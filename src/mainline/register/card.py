@@ -6,6 +6,7 @@ It is made from what the steps left and from the rows; what is not there is said
 from __future__ import annotations
 
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -191,10 +192,10 @@ def _fairness(found: Facts) -> Section | None:
 def _importance(root: Path, options: settings.Settings, rows: Rows | str) -> Section:
     title = "What it leans on"
     try:
-        found = None if isinstance(rows, str) else importance.measure(root, options, rows)
+        found = None if isinstance(rows, str) else _leaning(root, options, rows)
     except MainlineError as error:
         return Section(title, (Alert("note", (str(error),)),))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, subprocess.TimeoutExpired) as error:
         # An estimator that cannot be asked in this way is no reason to stop a release.
         return Section(title, (Alert("note", (f"It could not be measured: {error}",)),))
     if found is None:
@@ -208,6 +209,12 @@ def _importance(root: Path, options: settings.Settings, rows: Rows | str) -> Sec
             "neither seems to matter.")  # fmt: skip
     head = ("feature", "loss", "sd")
     return Section(title, (Paragraph((said,)), *table(head, cells, {1, 2})), spare=1)
+
+
+def _leaning(root: Path, options: settings.Settings, rows: Rows) -> importance.Importance | None:
+    if any(map(importance.SECRET.search, os.environ)):
+        return importance.apart(root)
+    return importance.measure(root, options, rows)
 
 
 def _cost(found: Facts) -> Section:

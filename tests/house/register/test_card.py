@@ -160,6 +160,26 @@ def test_the_feature_that_decides_is_the_most_important(
     assert all(f.loss == 0 for f in found.features[1:])
 
 
+def test_the_forkers_code_never_sees_the_key(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it leans on is measured by a process that was handed no secret, with the same result."""
+    path = repository / "src" / "project" / "features.py"
+    spy = (
+        "import os\nfrom pathlib import Path\nPath('seen.txt').write_text(repr(dict(os.environ)))\n"
+    )
+    before, _, after = path.read_text("utf-8").partition("from __future__ import annotations\n")
+    path.write_text(f"{before}from __future__ import annotations\n{spy}{after}", "utf-8")
+    private, public = vouched.pair()
+    vouched.trust_keys(repository, public)
+    for name in (signature.KEY, "GITHUB_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"):
+        monkeypatch.setenv(name, private)
+    found = section(write(repository), "What it leans on")
+    assert re.search(r"\| `\w+` \| \+\d", found), found
+    seen = (repository / "seen.txt").read_text("utf-8")
+    assert "PATH" in seen and "PRIVATE KEY" not in seen
+
+
 def test_register_leaves_the_card(repository: Path, call: Callable[..., Ran]) -> None:
     """With the version that it made."""
     assert call(repository, "compare").status == 0
