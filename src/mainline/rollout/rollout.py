@@ -27,6 +27,7 @@ from mainline.rollout import actions, envoy, host, state
 from mainline.rollout.envoy import EnvoyError
 from mainline.rollout.predictions import same
 from mainline.rollout.state import Arm, Stage, State
+from mainline.serve import keys
 from mainline.settings import Rollout, load
 from mainline.verdict import Check, StepVerdict, Verdict
 
@@ -205,7 +206,7 @@ def _post(port: int, body: str) -> str:
 def _request(port: int, method: str, path: str, body: str | None) -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     # Readiness is asked of the service itself; its log must not count it as live traffic.
-    headers = {"content-type": "application/json", "x-mainline-arm": "shadow"}
+    headers = {"content-type": "application/json", "x-mainline-arm": "shadow", **keys.header()}
     try:
         connection.request(method, path, body, headers)
         response = connection.getresponse()

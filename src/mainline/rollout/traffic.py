@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mainline.rollout.predictions import same
+from mainline.serve.keys import header
 
 Answers = Mapping[str, Sequence[Sequence[float]]]
 
@@ -123,6 +124,7 @@ class Replay:
         self.expected = {k.removeprefix("sha256:")[:12]: v for k, v in (expected or {}).items()}
         self.rate, self.connections, self.timeout = rate, connections, timeout
         self.keep_ms = keep_ms
+        self.key = b"".join(b"%s: %s\r\n" % (k.encode(), v.encode()) for k, v in header().items())
         self.totals = Totals()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._main, name="replay", daemon=True)
@@ -197,8 +199,8 @@ class Replay:
         connection.waiting = loop.create_future()
         connection.transport.write(
             b"POST /predict HTTP/1.1\r\nhost: %s:%d\r\ncontent-type: application/json\r\n"
-            b"x-request-id: replay-%d-%x\r\ncontent-length: %d\r\n\r\n%s"
-            % (self.host.encode(), self.port, i, n, len(body), body)
+            b"x-request-id: replay-%d-%x\r\n%scontent-length: %d\r\n\r\n%s"
+            % (self.host.encode(), self.port, i, n, self.key, len(body), body)
         )
         return connection.waiting
 

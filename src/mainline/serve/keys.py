@@ -166,6 +166,12 @@ def place(root: Path, setting: str | None) -> Path | None:
     return (root / named).resolve() if named else None
 
 
+def header() -> dict[str, str]:
+    """What a command that asks a service sends: the bearer key in MAINLINE_KEY, where it is set."""
+    key = "".join(os.environ.get("MAINLINE_KEY", "").split())
+    return {"authorization": f"Bearer {key}"} if key else {}
+
+
 # ---- `mainline key` ----------------------------------------------------------------------------
 
 

@@ -211,6 +211,18 @@ def test_where_the_file_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         keys.listed(root)
 
 
+def test_a_rollout_asks_with_the_key_that_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MAINLINE_KEY goes with what a command asks; white space cannot make another header of it."""
+    from mainline.rollout.traffic import Replay
+
+    monkeypatch.delenv("MAINLINE_KEY", raising=False)
+    assert keys.header() == {}
+    assert Replay("http://127.0.0.1:1", [{}]).key == b""
+    monkeypatch.setenv("MAINLINE_KEY", "mlk_1_2\r\n x")
+    assert keys.header() == {"authorization": "Bearer mlk_1_2x"}
+    assert Replay("http://127.0.0.1:1", [{}]).key == b"authorization: Bearer mlk_1_2x\r\n"
+
+
 def test_the_command_prints_the_key_once(
     root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
