@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import faked
 import pytest
@@ -107,6 +108,43 @@ def test_only_what_passed_is_registered(
         register.run(shop, push=True)
     assert raised.value.status == verdict.status
     assert (listed(shop), local(shop)) == ({}, {})
+
+
+def test_a_model_other_than_the_judged_one_is_refused(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file in models/ that was changed after the verdicts."""
+    found = faked.approved(shop)
+    monkeypatch.setattr(gate, "run", lambda _: found)
+    (shop / "models" / "more.txt").write_text("x")
+    with pytest.raises(MainlineError, match="not the one that was judged") as raised:
+        register.run(shop)
+    assert (raised.value.status, local(shop)) == (12, {})
+
+
+def test_a_model_of_other_data_than_the_commit_points_to_is_refused(shop: Path) -> None:
+    """A pointer put back after training would make a version that nobody can make again."""
+    text = (shop / "dvc.lock").read_text()
+    (shop / "dvc.lock").write_text(text.replace(faked.md5("one"), faked.md5("two")))
+    with pytest.raises(MainlineError, match="other data") as raised:
+        register.run(shop)
+    assert (raised.value.status, local(shop)) == (2, {})
+    (shop / "dvc.lock").unlink()
+    with pytest.raises(MainlineError, match="There is no"):
+        register.run(shop)
+
+
+@pytest.mark.parametrize("act", [register.run, register.plan])
+def test_a_commit_off_main_or_with_changes_is_refused(shop: Path, act: Any) -> None:
+    """A pull request's commit is registered after its merge, and only what is committed."""
+    (shop / "src" / "project" / "model.py").write_text("a = 2\n")
+    with pytest.raises(MainlineError, match=r"model\.py is not committed"):
+        act(shop)
+    git(shop, "checkout", "--quiet", "-b", "change")
+    faked.change(shop, "README.md", "words")
+    with pytest.raises(MainlineError, match="is not on main") as raised:
+        act(shop)
+    assert raised.value.status == 2
 
 
 def test_a_model_that_changes_meanwhile_is_not_registered(
@@ -271,6 +309,21 @@ def test_what_was_signed_here_is_pushed_with_that_signature(
     assert registry.versions(signing, MODEL)[0].signature == before
     assert local(signing) == listed(signing)
     assert held(signing, "v1.0.0")
+
+
+def test_a_signature_of_another_number_is_not_taken_over(signing: Path) -> None:
+    """Signed here as v1.0.0; by the time of the push its number is another one."""
+    faked.data(signing, "two")
+    faked.push(signing)
+    register.run(signing)
+    assert held(signing, "v1.0.0")
+    commit = git(signing, "rev-parse", "HEAD^")
+    name = f"{MODEL}@v3.0.0"
+    git(signing, "tag", "--annotate", name, "--message", "x\n\nModel-Digest: y", commit)
+    git(signing, "push", "--quiet", "origin", name)
+    assert register.run(signing, push=True)["version"] == "v3.0.1"
+    assert held(signing, "v3.0.1")
+    assert local(signing) == listed(signing)
 
 
 def test_without_a_key_nothing_is_registered_where_main_refuses_it(

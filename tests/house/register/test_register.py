@@ -66,14 +66,6 @@ def test_a_lock_that_is_behind_makes_a_child_commit_and_main_stays(
     assert version.tag in git(approved, "ls-remote", "--tags", "origin")
 
 
-def test_a_commit_off_main_is_refused(approved: Path, call: Call) -> None:
-    """A pull request's commit is registered after its merge."""
-    git(approved, "checkout", "--quiet", "-b", "change")
-    commit(approved, "A change")
-    ran = call(approved, "register")
-    assert (ran.status, "is not on main" in ran.said) == (2, True)
-
-
 def test_a_revert_is_the_version_that_was_there(approved: Path, call: Call) -> None:
     """The very same digest, and no new number."""
     first = digest_tree(approved / "models")
@@ -92,26 +84,6 @@ def test_a_revert_is_the_version_that_was_there(approved: Path, call: Call) -> N
     ran = call(approved, "register")
     assert (ran.status, "since v1.0.0; no new version" in ran.out) == (0, True)
     assert len(registry.versions(approved, MODEL)) == 1
-
-
-def test_a_model_other_than_the_judged_one_is_refused(approved: Path, call: Call) -> None:
-    """A file in models/ that was changed after the verdicts."""
-    (approved / "models" / "more.txt").write_text("x")
-    ran = call(approved, "register")
-    assert (ran.status, "not the one that was judged" in ran.said) == (12, True)
-
-
-def test_a_model_of_other_data_than_the_commit_points_to_is_refused(
-    approved: Path, call: Call
-) -> None:
-    """A pointer put back after training would make a version that nobody can make again."""
-    lock = (approved / "dvc.lock").read_text()
-    used = (approved / "data.dvc").read_text().split("md5: ")[1].split()[0]
-    assert used in lock
-    (approved / "dvc.lock").write_text(lock.replace(used, "0" * 32 + ".dir"))
-    ran = call(approved, "register")
-    assert (ran.status, "other data" in ran.said) == (2, True), ran.err
-    assert registry.versions(approved, MODEL) == []
 
 
 def test_verdicts_that_came_with_the_checkout_are_refused(approved: Path, call: Call) -> None:
