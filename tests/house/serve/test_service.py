@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -214,6 +216,59 @@ def test_predictions_reach_the_log_and_a_killed_worker_comes_back(
     frame = read_log(service.folder / "log")
     assert frame["row"].tolist() == ["r00000", "r00001"]
     assert frame["arm"].tolist() == ["canary", "stable"]
+
+
+@pytest.mark.slow
+def test_where_nothing_can_be_forked_bentoml_serves_the_same(
+    project: Path, bento: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere than on Linux `bentoml serve` answers by the same code, and ends in order."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(building.sys, "platform", "darwin")
+        arguments, environ = building.command(
+            project, bento, port=port, log=str(tmp_path / "log")
+        )  # fmt: skip
+    assert arguments[1:4] == ["-m", "bentoml", "serve"]
+    with (tmp_path / "output.txt").open("wb") as stream:
+        process = subprocess.Popen(arguments, env=environ, stdout=stream, stderr=stream)
+    running = Served(f"http://127.0.0.1:{port}", process, tmp_path)
+    try:
+        running.wait_ready()
+        assert post(running, rows(project, 1)[0])[0] == 200
+        assert json.loads(get(running, "/version")[1])["version"] == "v1.0.0"
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+    assert len(read_log(tmp_path / "log")) == 1
+
+
+@dataclass
+class Served:
+    """A service that a test started by itself."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    folder: Path
+
+    @property
+    def output(self) -> str:
+        """What it wrote to its terminal."""
+        return (self.folder / "output.txt").read_text()
+
+    def wait_ready(self) -> None:
+        """Wait until /readyz says 200."""
+        end = time.monotonic() + 90
+        while True:
+            try:
+                assert get(self, "/readyz")[0] == 200
+                return
+            except OSError:
+                assert self.process.poll() is None, self.output
+                assert time.monotonic() < end, self.output
+                time.sleep(0.2)
 
 
 def test_a_fault_that_shows_only_in_production_shows(project: Path, launch: Launch) -> None:
