@@ -9,22 +9,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mainline.errors import DataError, RaceError, SettingsError
 from mainline.files import replacing
-from mainline.serve.reading import PARTS, days, read_part
+from mainline.serve.parts import PARTS, as_json, read_part, to_table
+from mainline.serve.reading import days
 from mainline.serve.records import Record, parse
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-TEXT = ".json"  # ends the name of a column whose values are of many types, kept as JSON
 SLACK = timedelta(hours=1)  # a clock that is behind, a request that was long under way
 
 
@@ -80,59 +76,6 @@ def compact(address: str, before: str) -> dict[str, int]:
             "Nothing was lost; mend the cause and run it again",
         ) from error
     return total
-
-
-def to_table(records: Sequence[Record]) -> pa.Table:
-    """A column a field and one a feature, of `records` that all have the same fields and features.
-
-    Where the values of a column are not of one type they are kept as JSON, in a column whose
-    name ends with `.json`. `from_table` gives the same records again.
-    """
-    import pyarrow as pa
-
-    columns: dict[str, Any] = {}
-    for name, example in records[0].items():
-        if name == "features" and isinstance(example, dict) and example:
-            for feature in example:
-                _column(columns, f"features.{feature}", [r["features"][feature] for r in records])
-        else:
-            _column(columns, name, [r[name] for r in records])
-    return pa.table(columns)
-
-
-def from_table(table: pa.Table) -> list[Record]:
-    """The records of a table that `to_table` made."""
-    names, columns = [], []
-    for name in table.column_names:
-        values = table[name].to_pylist()
-        if name.endswith(TEXT):
-            values = [json.loads(v) for v in values]
-        names.append(name.removesuffix(TEXT))
-        columns.append(values)
-    records = []
-    for values in zip(*columns, strict=True):
-        record: Record = {}
-        for name, value in zip(names, values, strict=True):
-            if name.startswith("features."):
-                record.setdefault("features", {})[name.removeprefix("features.")] = value
-            else:
-                record[name] = value
-        records.append(record)
-    return records
-
-
-def _column(columns: dict[str, Any], name: str, values: list[Any]) -> None:
-    import pyarrow as pa
-
-    made = None
-    if name != "features" and not name.endswith(TEXT):
-        with contextlib.suppress(pa.ArrowException, OverflowError):
-            made = pa.array(values)
-            made = made if made.to_pylist() == values else None
-    if made is None:
-        name += TEXT
-        made = pa.array([_json(v) for v in values], pa.string())
-    columns[name] = made
 
 
 def _compact_day(system: Any, day: str, local: bool) -> dict[str, int]:
@@ -196,7 +139,7 @@ def _write_part(system: Any, day: str, group: Mapping[str, Record], local: bool)
 
 def _identity(record: Record) -> str:
     """The same for the same record, in whatever form it is kept."""
-    return hashlib.sha256(_json(_plain(record)).encode()).hexdigest()
+    return hashlib.sha256(as_json(_plain(record)).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:
@@ -206,10 +149,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     return [_plain(v) for v in value] if isinstance(value, list) else value
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def _is_day(text: str) -> bool:

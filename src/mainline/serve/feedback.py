@@ -5,65 +5,26 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-import re
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import from_json
-
 from mainline.serve.app import Service
-from mainline.serve.ids import timestamp
-from mainline.serve.inputs import EXACT, MAX_ERRORS, MAX_ID, Refused
+from mainline.serve.inputs import Refused
+from mainline.serve.labels import Label, Rules, parse
 from mainline.serve.log import PredictionLog
 from mainline.serve.metrics import Metrics
 from mainline.serve.web import Call, Route
 
-UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-SLACK = timedelta(minutes=5)  # by which a caller's clock may be fast
-REMEMBERED = 20_000  # labels, by which one that comes twice is known
-FIELDS = ("prediction_id", "label", "known_at", "source")
-SOURCE = "feedback"
+REMEMBERED = 20_000  # predictions whose labels are remembered, to know what comes twice
+HISTORY = 4  # labels of one prediction
 OUTCOMES = ("accepted", "contradiction", "duplicate")
 COMBINATIONS = tuple(itertools.product(OUTCOMES, ("known", "unknown"), ("in_time", "late")))
 logger = logging.getLogger("mainline.serve")
 RETRY = ((b"retry-after", b"1"),)
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What a label of this model may be; `classes` in the order of the model, None of a number.
-
-    A label that becomes known more than `maturity_days` after its prediction counts as late.
-    """
-
-    classes: tuple[str, ...] | None
-    maturity_days: float = 0.0
-    max_labels: int = 1000
-
-
-@dataclass(frozen=True)
-class Label:
-    """One checked label. `said` is whether the caller told when it became known."""
-
-    prediction_id: str
-    label: Any
-    known_at: datetime
-    source: str
-    said: bool
-
-    @property
-    def made(self) -> datetime:
-        """When the prediction was made: a UUID of version 7 begins with that time."""
-        return made(self.prediction_id)
-
-    def record(self) -> dict[str, Any]:
-        """The line for the monitor."""
-        return {"prediction_id": self.prediction_id, "label": self.label,
-                "known_at": timestamp(self.known_at), "source": self.source}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -89,7 +50,7 @@ class Feedback:
         self.rules = rules
         self.seen: Counter[tuple[str, str, str]] = Counter()
         self._log = log
-        self._before: OrderedDict[str, Label] = OrderedDict()
+        self._before: OrderedDict[str, tuple[Label, ...]] = OrderedDict()
 
     async def __call__(self, content: bytes, call: Call) -> bytes:
         """Take the labels of one request, all of them or none. Raises Refused."""
@@ -118,150 +79,38 @@ class Feedback:
 
     def _judge(self, labels: Sequence[Label]) -> list[Judged]:
         """Each label beside what is remembered and what stands before it in the request."""
-        here: dict[str, Label] = {}
+        here: dict[str, tuple[Label, ...]] = {}
         judged = []
         for label in labels:
             name = label.prediction_id
-            earlier = here.get(name) or self._before.get(name)
+            earlier = here.get(name) or self._before.get(name, ())
             late = label.known_at - label.made > timedelta(days=self.rules.maturity_days)
-            known = name in self._log.recent or earlier is not None
+            known = name in self._log.recent or bool(earlier)
             judged.append(Judged(label, compare(label, earlier), known, late))
-            here[name] = newest(label, earlier)
+            here[name] = (*earlier, label)[-HISTORY:]
         return judged
 
     def _remember(self, label: Label) -> None:
         name = label.prediction_id
-        self._before[name] = newest(label, self._before.get(name))
+        self._before[name] = (*self._before.get(name, ()), label)[-HISTORY:]
         self._before.move_to_end(name)
         if len(self._before) > REMEMBERED:
             self._before.popitem(last=False)
 
 
-def compare(label: Label, earlier: Label | None) -> str:
-    """accepted, duplicate (says nothing new) or contradiction (says something else)."""
-    if earlier is None:
+def compare(label: Label, earlier: Sequence[Label]) -> str:
+    """accepted, duplicate (says nothing new) or contradiction (of the label that counted so far).
+
+    Of `earlier` labels the one that became known last counts, of equal ones the last that came.
+    """
+    if not earlier:
         return "accepted"
-    if label.label != earlier.label:
+    if label.said and any((e.label, e.known_at) == (label.label, label.known_at) for e in earlier):
+        return "duplicate"
+    counts = max(enumerate(earlier), key=lambda e: (e[1].known_at, e[0]))[1]
+    if label.label != counts.label:
         return "contradiction"
-    again = not label.said or label.known_at == earlier.known_at
-    return "duplicate" if again else "accepted"
-
-
-def newest(label: Label, earlier: Label | None) -> Label:
-    """Which of two counts: the one that became known last, of equal ones the one that came last."""
-    return label if earlier is None or label.known_at >= earlier.known_at else earlier
-
-
-def made(prediction_id: str) -> datetime:
-    """The time in an id of version 7 (RFC 9562), UTC."""
-    return datetime.fromtimestamp(int(prediction_id[:8] + prediction_id[9:13], 16) / 1000, UTC)
-
-
-def parse(body: bytes, rules: Rules, now: datetime) -> list[Label]:
-    """The labels of `{"labels": [label, ...]}` or of one bare label.
-
-    Raises Refused with 400 when the body is no such JSON, 413 beyond the limit, 422 where a label
-    breaks a rule (at most 20 faults are listed).
-    """
-    try:
-        document = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise Refused(400, "not-json", "The body is not JSON", str(error)[:200]) from error
-    items = document.get("labels", [document]) if isinstance(document, dict) else None
-    if not isinstance(items, list) or not items or ("labels" in document and len(document) > 1):
-        raise Refused(
-            400, "not-labels", "The body holds no labels",
-            'Send {"labels": [{"prediction_id": "...", "label": ...}]} or one of these labels',
-        )  # fmt: skip
-    if len(items) > rules.max_labels:
-        raise Refused(
-            413, "too-many-labels", "Too many labels",
-            f"{len(items)} labels in one request, {rules.max_labels} are allowed",
-        )  # fmt: skip
-    found = [check(item, rules, now) for item in items]
-    faults = [
-        {"row": row, "field": field, "reason": reason}
-        for row, item in enumerate(found)
-        if not isinstance(item, Label)
-        for field, reason in item.items()
-    ]
-    if faults:
-        first, more = faults[0], len(faults) - MAX_ERRORS
-        raise Refused(
-            422, "invalid-labels", "Labels break the rules",
-            f"label {first['row']}, {first['field'] or 'the label'}: {first['reason']}"
-            + f", {more} more are not listed" * (more > 0),
-            faults[:MAX_ERRORS],
-        )  # fmt: skip
-    return [label for label in found if isinstance(label, Label)]
-
-
-def check(item: Any, rules: Rules, now: datetime) -> Label | dict[str | None, str]:
-    """The label in `item`, or the fault of each field."""
-    if not isinstance(item, dict):
-        return {None: "must be an object with prediction_id and label"}
-    faults: dict[str | None, str] = {
-        str(name)[:MAX_ID]: "is not known" for name in item if name not in FIELDS
-    }
-    name, source = item.get("prediction_id"), item.get("source")
-    name = name.lower() if isinstance(name, str) else ""
-    if not UUID7.fullmatch(name):
-        faults["prediction_id"] = "must be the prediction_id of an answer"
-    elif _ahead(name, now):
-        faults["prediction_id"] = "is of a prediction that was not made yet"
-    value, fault = label_of(item.get("label"), rules.classes)
-    if fault:
-        faults["label"] = fault
-    known, fault = _time(item.get("known_at"), now)
-    if fault:
-        faults["known_at"] = fault
-    if source is not None and not (isinstance(source, str) and len(source) <= MAX_ID):
-        faults["source"] = f"must be a text of at most {MAX_ID} characters"
-    if faults:
-        return faults
-    return Label(name, value, known, source or SOURCE, item.get("known_at") is not None)
-
-
-def label_of(value: Any, classes: Iterable[str] | None) -> tuple[Any, str | None]:
-    """The label as it is written, and what is wrong with it: a class by its name, or a number.
-
-    A class whose name is a whole number is written as that number, as it stands in a table.
-    """
-    if classes is None:
-        good = isinstance(value, int | float) and not isinstance(value, bool)
-        good = good and abs(value) <= (EXACT if isinstance(value, int) else float("inf"))
-        return value, None if good else "must be a finite number"
-    text = str(value).lower() if isinstance(value, bool) else value
-    if isinstance(text, int | float) and abs(text) <= EXACT:
-        text = str(int(text)) if float(text).is_integer() else str(text)
-    known = list(classes)
-    if not isinstance(text, str) or text not in known:
-        return None, f"must be one of {', '.join(known)}"
-    return int(text) if re.fullmatch(r"-?(0|[1-9][0-9]{0,14})", text) else text, None
-
-
-def _time(value: Any, now: datetime) -> tuple[datetime, str | None]:
-    """When a label became known: as it says (a naive time is UTC), now where it says nothing."""
-    if value is None:
-        return now, None
-    wrong = "must be an ISO 8601 time, such as 2024-09-01T12:00:00Z"
-    if not isinstance(value, str) or len(value) > 40:
-        return now, wrong
-    try:
-        moment = datetime.fromisoformat(value)
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return now, wrong
-    if moment.year < 1970:
-        return now, "must not be before 1970"
-    return moment, "must not be in the future" if moment > now + SLACK else None
-
-
-def _ahead(name: str, now: datetime) -> bool:
-    try:
-        return made(name) > now + SLACK
-    except (ValueError, OverflowError, OSError):  # beyond the year 9999
-        return True
+    return "accepted" if label.said else "duplicate"
 
 
 def add(service: Service, meta: Mapping[str, Any], maturity_days: float) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mainline.errors import DataError
+from mainline.serve.parts import PARTS, read_part
 from mainline.serve.records import READ, Record, parse
 
 if TYPE_CHECKING:
     import pandas as pd
-
-PARTS = "part-*.parquet"
 
 
 def read_log(
@@ -115,15 +113,6 @@ def system_cat(system: Any, name: str) -> bytes:
         return bytes(system.cat_file(name))
     except FileNotFoundError:
         return b""
-
-
-def read_part(content: bytes) -> list[Record]:
-    """The records of a compacted file; see `mainline.serve.compact.to_table`."""
-    import pyarrow.parquet as pq
-
-    from mainline.serve.compact import from_table
-
-    return from_table(pq.read_table(io.BytesIO(content)))
 
 
 def _text(value: object) -> str | None:

@@ -7,17 +7,12 @@ is no folder.
 from __future__ import annotations
 
 import contextlib
-import itertools
-import os
-import re
-import socket
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
 
+from mainline.serve.place import Place
 from mainline.serve.records import Record, day_of, encode
 
 QUEUE_BYTES = 32 << 20
@@ -25,22 +20,11 @@ FILE_BYTES = 64 << 20
 TURN_BYTES = 4 << 20  # taken at once, so that what is encoded and waits stays small
 RETRY = 0.5  # seconds until a place that failed is tried again
 OBJECTS = 20.0  # seconds between two objects of a store, which cannot be appended to
-DAYS = 64  # days whose files are remembered; of an older one a new file is begun
-APPENDING = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
 Decode = Callable[[bytes], Iterable[Record]]
 
 
-@dataclass
-class _File:
-    """A file of ours: how many bytes we wrote, `part` of them of a line that is not whole yet."""
-
-    path: Path
-    size: int = 0
-    part: int = 0
-
-
 class Sink:
-    """Appends records to `<address>/date=YYYY-MM-DD/<host>-<pid>-<n>.jsonl` from a thread.
+    """Appends records to the files of a `Place` from a thread.
 
     `put` never blocks and never raises. What cannot be written, as on a full disk, is kept and
     tried again; beyond `queue_bytes` that wait, what comes is dropped and counted. On an object
@@ -57,22 +41,18 @@ class Sink:
         queue_bytes: int = QUEUE_BYTES,
         file_bytes: int = FILE_BYTES,
     ) -> None:
-        self.address = address.rstrip("/")
         self.written = 0
         self.dropped: Counter[str] = Counter()
         self.received = 0
         self.error: Exception | None = None
         self._day = day
-        self._remote = "://" in address
-        self._every = every if every is not None else (OBJECTS if self._remote else 0.0)
-        self._queue_bytes, self._file_bytes = queue_bytes, file_bytes
+        self._place = Place(address, file_bytes)
+        self._every = every if every is not None else (OBJECTS if self._place.remote else 0.0)
+        self._queue_bytes = queue_bytes
         self._queue: deque[tuple[int, bytes, Decode]] = deque()
         self._bytes = 0  # of the queue and of what was taken from it and is not yet written
         self._taken = 0
         self._lines: dict[str, deque[bytes]] = {}
-        self._files: dict[str, _File] = {}
-        # An object is overwritten silently, and a restarted container has its old name and pid.
-        self._number = time.time_ns() // 1_000_000 if self._remote else 0
         self._changed = threading.Condition()
         self._hurry = False
         self._deadline: float | None = None  # set when it was closed
@@ -176,7 +156,7 @@ class Sink:
             lines = self._lines[day]
             try:
                 while lines:
-                    self._account((self._upload if self._remote else self._append)(day, lines))
+                    self._account(self._place.write(day, lines))
                 del self._lines[day]
             except Exception as error:  # a full disk, a lost bucket: the service must go on
                 self.error = error
@@ -198,83 +178,6 @@ class Sink:
             self._queue.clear()
             self.dropped["place"] += self.waiting
             self._changed.notify_all()
-
-    # ---- the place -----------------------------------------------------------------------------
-
-    def _upload(self, day: str, lines: deque[bytes]) -> int:
-        import fsspec  # type: ignore[import-untyped]
-
-        with fsspec.open(f"{self.address}/date={day}/{self._name()}", "wb") as stream:
-            stream.write(b"".join(lines))
-        written = len(lines)
-        lines.clear()
-        return written
-
-    def _append(self, day: str, lines: deque[bytes]) -> int:
-        """Write the first of `lines`, up to the size of a file, and remove them; how many.
-
-        A line that was only begun goes on where it ended: a full disk tears none. Raises OSError.
-        """
-        descriptor, file = self._open(day, len(lines[0]))
-        try:
-            size, chosen = len(lines[0]) - file.part, 1
-            while chosen < len(lines) and file.size + size + len(lines[chosen]) <= self._file_bytes:
-                size += len(lines[chosen])
-                chosen += 1
-            content = b"".join(itertools.islice(lines, chosen))
-            done = os.write(descriptor, memoryview(content)[file.part :])
-        finally:
-            os.close(descriptor)
-        file.size += done
-        left, written = done + file.part, 0
-        while lines and left >= len(lines[0]):
-            left -= len(lines.popleft())
-            written += 1
-        file.part = left
-        return written
-
-    def _open(self, day: str, line: int) -> tuple[int, _File]:
-        """The file of `day`, where it has room for a line and nobody else moved or compacts it."""
-        file = self._files.get(day)
-        fits = file is not None and (file.part or file.size + line <= self._file_bytes)
-        if file is not None and fits:
-            with contextlib.suppress(OSError):
-                descriptor = os.open(file.path, APPENDING)
-                if _ours(descriptor, file.size):
-                    return descriptor, file
-                os.close(descriptor)
-        folder = Path(self.address) / f"date={day}"
-        folder.mkdir(parents=True, exist_ok=True)
-        while True:
-            path = folder / self._name()
-            # Containers all run as the same process id: only the name decides whose it is.
-            with contextlib.suppress(FileExistsError):
-                descriptor = os.open(path, APPENDING | os.O_CREAT | os.O_EXCL, 0o644)
-                _ours(descriptor, 0)
-                if len(self._files) >= DAYS:
-                    self._files.pop(next(iter(self._files)))
-                self._files[day] = _File(path)
-                return descriptor, self._files[day]
-
-    def _name(self) -> str:
-        self._number += 1
-        host = re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())[:64] or "host"
-        return f"{host}-{os.getpid()}-{self._number}.jsonl"
-
-
-def _ours(descriptor: int, size: int) -> bool:
-    """Whether the file is still as we left it. Locked until it is closed: `compact` looks."""
-    if os.name == "posix":
-        import fcntl
-
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # a file system without locks
-            pass
-    status = os.fstat(descriptor)
-    return status.st_size == size and status.st_nlink > 0
 
 
 def append(address: str, records: Iterable[Record]) -> tuple[int, int]:

@@ -19,9 +19,10 @@ import pytest
 
 from mainline.errors import DataError, RaceError, SettingsError
 from mainline.serve import compact as step
-from mainline.serve.compact import compact, from_table, to_table
+from mainline.serve.compact import compact
 from mainline.serve.ids import timestamp, uuid7
-from mainline.serve.reading import read_log, read_part
+from mainline.serve.parts import from_table, read_part, to_table
+from mainline.serve.reading import read_log
 from mainline.serve.records import encode
 from mainline.serve.sink import Sink, append
 
@@ -239,6 +240,50 @@ def test_a_writer_and_a_run_at_the_same_time_lose_and_double_nothing(tmp_path: P
     compact(str(tmp_path), "2024-07-03")
     assert runs > 1 and sink.written == 400
     assert found(tmp_path) == sorted(records, key=lambda r: r["prediction_id"])
+
+
+@POSIX
+def test_a_writer_keeps_off_a_file_that_is_being_compacted(tmp_path: Path) -> None:
+    """It could be read already and removed next: what is written there now would be lost."""
+    import fcntl
+
+    sink = Sink(str(tmp_path))
+    sink.put(1, b"", lambda _: [record(0)])
+    assert sink.flush()
+    (path,) = lines(tmp_path)
+    before = path.read_bytes()
+    with path.open("rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        sink.put(1, b"", lambda _: [record(0)])
+        assert sink.flush()
+    sink.close()
+    assert path.read_bytes() == before
+    assert (sink.written, len(lines(tmp_path))) == (2, 2)
+
+
+@POSIX
+def test_a_file_that_was_compacted_between_opening_and_locking_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer has it open and it has no name any more: nobody would ever read it."""
+    import fcntl
+
+    sink = Sink(str(tmp_path))
+    sink.put(1, b"", lambda _: [record(0)])
+    assert sink.flush()
+    (path,) = lines(tmp_path)
+    lock = fcntl.flock
+
+    def late(descriptor: int, operation: int) -> None:
+        path.unlink(missing_ok=True)
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    second = record(0)
+    sink.put(1, b"", lambda _: [second])
+    assert sink.flush()
+    sink.close()
+    assert (sink.written, found(tmp_path)) == (2, [second])
 
 
 @POSIX

@@ -18,9 +18,10 @@ from mainline.monitor import labels as monitored
 from mainline.serve import feedback
 from mainline.serve.app import Service
 from mainline.serve.batching import Answer
-from mainline.serve.feedback import Feedback, Rules, label_of, made, parse
+from mainline.serve.feedback import Feedback
 from mainline.serve.ids import timestamp, uuid7
 from mainline.serve.inputs import Refused, Row
+from mainline.serve.labels import Rules, label_of, made, parse
 from mainline.serve.log import PredictionLog
 from mainline.serve.records import Shape
 from mainline.serve.web import Limits
@@ -128,7 +129,7 @@ def test_the_same_twice_is_written_once_and_counted(tmp_path: Path) -> None:
     label = {"prediction_id": name, "label": 1}
     assert tell(app, label, label).json()["duplicates"] == 1
     assert tell(app, label).json()["duplicates"] == 1
-    at = {**label, "known_at": timestamp(datetime.now(UTC))}
+    at = {**label, "known_at": timestamp(datetime.now(UTC) - timedelta(minutes=1))}
     assert tell(app, at).json()["accepted"] == 1  # says when it became known: that is news
     assert tell(app, at).json()["duplicates"] == 1
     assert (metric(app, outcome="duplicate"), metric(app, outcome="accepted")) == (3, 2)
@@ -143,6 +144,8 @@ def test_of_a_contradiction_the_last_known_wins_and_it_is_counted(tmp_path: Path
     tell(app, {"prediction_id": name, "label": 1, "known_at": late})
     answer = tell(app, {"prediction_id": name, "label": 0, "known_at": early})
     assert answer.json()["contradictions"] == answer.json()["accepted"] == 1
+    again = tell(app, {"prediction_id": name, "label": 0, "known_at": early})
+    assert (again.json()["duplicates"], again.json()["accepted"]) == (1, 0)
     assert metric(app, outcome="contradiction", id="known") == 1
     assert len(written(app, tmp_path)) == 2
     labels = monitored.at_address(str(tmp_path / "labels"))
