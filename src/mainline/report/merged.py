@@ -80,10 +80,13 @@ def ask(root: Path, environ: Mapping[str, str] = os.environ) -> tuple[Asked, Mer
 
 
 def since(root: Path, model: str) -> str | None:
-    """The commit of main that the newest version was made of; None where there is none."""
+    """The commit of main that the newest version before this one was made of; None without one.
+
+    HEAD's own does not count: it is registered here before its tag is pushed.
+    """
     for version in reversed(registry.versions(root, model)):
         below = git(root, "merge-base", version.commit, "HEAD", check=False)
-        if below:
+        if below and below != head(root):
             return below
     return None
 

@@ -84,6 +84,18 @@ def test_it_holds_for_the_merge_of_what_was_accepted(root: Path, hub: fakehub.Hu
     assert merged.pull_request(root, environment(hub)) == 7
 
 
+def test_it_still_holds_once_the_merge_is_registered_here(root: Path, hub: fakehub.Hub) -> None:
+    """The tag is made here before it is pushed, and the gate is asked again for the push.
+
+    What was merged before an older version is not looked at.
+    """
+    fetch(root, hub, verdicts())
+    small.git(root, "tag", "--annotate", "--message", "Here", "card-fraud@v1.1.0")
+    assert merged.holds(root, verdicts(), environment(hub)).acceptance is not None
+    small.git(root, "commit", "--quiet", "--allow-empty", "--message", "Words")
+    assert merged.holds(root, verdicts(), environment(hub)).acceptance is None
+
+
 def test_a_label_that_is_taken_off_after_the_merge_counted(root: Path, hub: fakehub.Hub) -> None:
     """What was so at the merge is what counts; an older merge is looked at behind a newer one."""
     hub.unlabel(7, LABEL, "rev", LATER)
