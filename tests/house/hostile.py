@@ -551,7 +551,7 @@ def others() -> Iterator[Case]:
         "/explain of two rows", post(json.dumps({"rows": [GOOD] * 2}), path=b"/explain"), (400,)
     )
     known = {"prediction_id": "01900000-0000-7000-8000-000000000000", "label": 1}
-    for body in [
+    bodies = [
         b"",
         b"[]",
         b"{}",
@@ -576,8 +576,10 @@ def others() -> Iterator[Case]:
                 {"x": 1},
             ]
         ),
-    ]:
-        yield Case(f"/feedback {body[-40:]!r}", post(body, path=b"/feedback"), (400, 422))
+    ]
+    for number, body in enumerate(bodies):
+        name = f"/feedback {number} {body[-40:]!r}"
+        yield Case(name, post(body, path=b"/feedback"), (400, 422))
     for path in [b"/healthz", b"/readyz", b"/version", b"/metrics", b"/openapi.json"]:
         yield Case(f"POST {path.decode()}", post(TEXT, path=path), (405,))
         yield Case(
