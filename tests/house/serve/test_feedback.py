@@ -144,8 +144,9 @@ def test_of_a_contradiction_the_last_known_wins_and_it_is_counted(tmp_path: Path
     tell(app, {"prediction_id": name, "label": 1, "known_at": late})
     answer = tell(app, {"prediction_id": name, "label": 0, "known_at": early})
     assert answer.json()["contradictions"] == answer.json()["accepted"] == 1
-    again = tell(app, {"prediction_id": name, "label": 0, "known_at": early})
-    assert (again.json()["duplicates"], again.json()["accepted"]) == (1, 0)
+    for label, at in ((1, late), (0, early), (1, late)):
+        again = tell(app, {"prediction_id": name, "label": label, "known_at": at})
+        assert (again.json()["duplicates"], again.json()["accepted"]) == (1, 0)
     assert metric(app, outcome="contradiction", id="known") == 1
     assert len(written(app, tmp_path)) == 2
     labels = monitored.at_address(str(tmp_path / "labels"))
