@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from mainline import assets, environment, registry
 from mainline.compare.cache import dvc_md5, from_cache
 from mainline.data import schema, table
+from mainline.data.store import locked_model
 from mainline.errors import MainlineError, NotMeasured
 from mainline.evaluate import predictions
 from mainline.files import digest_tree, write_text
@@ -197,15 +197,6 @@ def fetch_model(tree: Path, python: Path, base: Base) -> bool:
     shutil.rmtree(models, ignore_errors=True)
     # The last resort of a version is its GitHub release; it takes no other model than the tag's.
     return base.version is not None and assets.download(tree, base.version, models)
-
-
-def locked_model(lock: str) -> str | None:
-    """The digest (md5) of `models` in the text of a dvc.lock; None where it names none."""
-    try:
-        outs = yaml.safe_load(lock)["stages"]["train"]["outs"]
-        return next((str(o["md5"]) for o in outs if o["path"] == "models"), None)
-    except (yaml.YAMLError, KeyError, TypeError):
-        return None
 
 
 def _registered(models: Path, base: Base) -> bool:

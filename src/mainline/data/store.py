@@ -75,3 +75,12 @@ def locked_data(lock: str) -> str | None:
         return next((str(d["md5"]) for d in deps if d["path"] == "data"), None)
     except (yaml.YAMLError, KeyError, TypeError):
         return None
+
+
+def locked_model(lock: str) -> str | None:
+    """The digest (md5) of `models` in the text of a dvc.lock; None where it names none."""
+    try:
+        outs = yaml.safe_load(lock)["stages"]["train"]["outs"]
+        return next((str(o["md5"]) for o in outs if o["path"] == "models"), None)
+    except (yaml.YAMLError, KeyError, TypeError):
+        return None

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mainline import inputs, registry, settings
+from mainline.data.store import locked_model
 from mainline.errors import DataError, MainlineError
 from mainline.files import digest_bytes, digest_file, digest_tree, short
 from mainline.git import git, worktree
@@ -33,10 +34,9 @@ def found_model(root: Path, version: Version) -> Iterator[Path | DataError | Non
     if own.is_dir() and digest_tree(own) == version.digest:
         yield own
         return
-    from mainline.compare import base as bases
     from mainline.compare.cache import dvc_md5, from_cache
 
-    wanted = bases.locked_model(git(root, "show", f"{version.commit}:dvc.lock", check=False))
+    wanted = locked_model(git(root, "show", f"{version.commit}:dvc.lock", check=False))
     with tempfile.TemporaryDirectory(prefix="mainline-verify-") as temporary:
         folder = Path(temporary) / "models"
         # As the lock names it, whatever the tag says: a difference is to be seen.

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from mainline import registry
-from mainline.data.store import locked_data, pointer
+from mainline.data.store import locked_data, locked_model, pointer
 from mainline.git import ask_git, git, resolve
 from mainline.registry import Version
 from mainline.verdict import Check, Verdict
@@ -116,8 +116,6 @@ def lock(root: Path, version: Version, models_md5: str | None) -> Check:
 
     `models_md5` is DVC's digest of the bundle that was found; None where none was.
     """
-    from mainline.compare.base import locked_model
-
     text = git(root, "show", f"{version.commit}:dvc.lock", check=False)
     wanted = locked_model(text)
     if wanted is None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -167,7 +169,7 @@ def test_limits_of_an_earlier_version_are_found_again(registered: Path) -> None:
 def test_a_lock_that_names_another_model_is_refused(registered: Path) -> None:
     """The commit's lock has to name the bundle that the tag names."""
     text = (registered / "dvc.lock").read_text()
-    from mainline.compare.base import locked_model
+    from mainline.data.store import locked_model
 
     wanted = str(locked_model(text))
     (registered / "dvc.lock").write_text(text.replace(wanted, "0" * 32 + ".dir"))
@@ -213,3 +215,17 @@ def test_unsigned_is_for_a_person_where_main_names_who_signs(registered: Path) -
     git(registered, "push", "--quiet", "origin", "main")
     assert verdict(registered, "signature") == "INCONCLUSIVE"
     verify.require(registered, registry.find(registered, vouched.MODEL, None))
+
+
+def test_require_imports_nothing_that_loads_models(registered: Path) -> None:
+    """Neither pandas nor scikit-learn: it stands before each start of the service."""
+    code = (
+        "import sys; from pathlib import Path; from mainline import registry\n"
+        "from mainline.register import verify; root = Path(sys.argv[1])\n"
+        f"version = registry.find(root, {vouched.MODEL!r}, None)\n"
+        "verify.require(root, version, root / 'models')\n"
+        "print({'pandas', 'sklearn', 'skops', 'model_signing'} & set(sys.modules))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, str(registered)], check=False,
+                         capture_output=True, text=True)  # fmt: skip
+    assert ran.stdout.strip() == "set()", ran.stdout + ran.stderr
