@@ -169,14 +169,6 @@ def another_change(town: towns.Town, pull: towns.Pull) -> None:
     town.hub.commit("Something else")
 
 
-def another_base(town: towns.Town, pull: towns.Pull) -> None:
-    """What it was compared with is no longer in production: its version was withdrawn."""
-    town.merge(pull)
-    for name in [t for t in town.hub.tags() if t.startswith(MODEL)]:
-        town.hub.git("update-ref", "-d", f"refs/tags/{name}", where=town.hub.origin)
-        town.hub.git("tag", "--delete", name)
-
-
 def taken_off(town: towns.Town, pull: towns.Pull) -> None:
     """The label was taken off before the merge."""
     town.github.unlabel(pull.number, "ann")
