@@ -135,6 +135,8 @@ def test_answers_are_typed_and_keep_every_bit(serve: Callable[..., Server]) -> N
     }  # fmt: skip
     assert client.ready()
     assert server.connections == 1
+    ids = {line for asked in server.asked for line in asked.split(b"\r\n") if b"request-id" in line}
+    assert len(ids) == len(server.asked)
 
 
 def test_a_refusal_is_an_exception_that_names_row_and_field(serve: Callable[..., Server]) -> None:
