@@ -274,6 +274,17 @@ def test_many_workers_count_together(launch: Launch) -> None:
             assert sum(counted) == 20
 
 
+def test_all_processes_together_stay_below_350_mb(service: Running) -> None:
+    """What is shared is counted once: the loader's memory, and what each other has for itself."""
+    for _ in range(50):
+        assert ask(service, ROW)[0] == 200
+    loader = loader_of(service)
+    family = psutil.Process(service.process.pid)
+    others = [p for p in (family, *family.children(recursive=True)) if p.pid != loader.pid]
+    used = loader.memory_info().rss + sum(p.memory_full_info().uss for p in others)
+    assert used < 350 * 2**20
+
+
 def test_a_second_service_on_the_port_is_refused_with_a_sentence(
     launch: Launch, project: Path, bento: Path
 ) -> None:
