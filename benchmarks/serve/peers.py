@@ -30,7 +30,7 @@ def golden(model: Bundle) -> list[dict[str, Any]]:
     ]
 
 
-def encoded(model: Bundle, rows: list[dict[str, Any]]) -> list[list[float]]:
+def encoded(model: Bundle, rows: list[dict[str, Any]]) -> list[list[float | None]]:
     """`rows` as the numbers that the trees themselves see; missing is null."""
     import pandas as pd
 

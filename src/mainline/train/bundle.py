@@ -21,6 +21,7 @@ from mainline.train import skops_file
 FILES = ("model.skops", "model.json", "profile.json")
 # HistGradientBoosting and others take at most 255 categories; rarer ones become missing.
 MOST_CATEGORIES = 250
+BLOCK = 16  # rows; a multiple of what the kernels of matrix products take at once
 
 
 def raw_columns(features: Sequence[Column], frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -127,11 +128,18 @@ class Bundle:
 
 
 def scores_of(estimator: Any, inputs: Any, task: str) -> np.ndarray:
-    """Scores of a fitted estimator for the rows that it takes, shaped as `Bundle.predict` says."""
+    """Scores of a fitted estimator for the rows that it takes, shaped as `Bundle.predict` says.
+
+    A table is asked in full blocks of rows: a matrix product takes the rows of an unfinished block
+    another way, and then the last bits of a linear model's score hang on how many rows come along.
+    """
+    count = len(inputs)
+    if isinstance(inputs, pd.DataFrame) and count % BLOCK:
+        inputs = inputs.iloc[np.append(np.arange(count), np.full(-count % BLOCK, count - 1))]
     if task == "regression":
-        scores = np.asarray(estimator.predict(inputs), dtype=float).reshape(-1, 1)
+        scores = np.asarray(estimator.predict(inputs), dtype=float).reshape(-1, 1)[:count]
     else:
-        scores = np.asarray(estimator.predict_proba(inputs), dtype=float)
+        scores = np.asarray(estimator.predict_proba(inputs), dtype=float)[:count]
         if task == "binary":
             scores = scores[:, 1:2]
     if not np.isfinite(scores).all():
