@@ -15,6 +15,7 @@ from mainline.evaluate import (
     cases,
     fairness,
     flip,
+    importance,
     latency,
     learning,
     robustness,
@@ -63,9 +64,9 @@ def examine(about: Subject) -> tuple[list[Check], dict[str, Any]]:
     `overfit`: `share` of the way on the table's labels, and `planted` on labels in order of a
     column. `gap`: train less test. `determinism`. `robustness`: by kind the `share` of decisions
     that change and the same by column. `invariant`, `directional`, `fairness`: an entry each, as in
-    params.yaml, with what was measured. `nearest_flip`: as `flip.nearest` says. `calibration`:
-    value and bounds. `size`: megabytes. Gains, gaps and errors have `low` and `high`, one-sided
-    95% bounds; a `limit` that is null decided nothing.
+    params.yaml, with what was measured. `nearest_flip`: as `flip.nearest` says. `importance`: as
+    `importance.of` says. `calibration`: value and bounds. `size`: megabytes. Gains, gaps and errors
+    have `low` and `high`, one-sided 95% bounds; a `limit` that is null decided nothing.
     """
     made: list[Check] = []
     found: dict[str, Any] = {}
@@ -83,5 +84,15 @@ def examine(about: Subject) -> tuple[list[Check], dict[str, Any]]:
             more, found[name] = part(about)
             made += more
         more, both = behaviour.check(about)
-        found |= both | {"nearest_flip": flip.nearest(about)}
+        found |= both | {"nearest_flip": flip.nearest(about), "importance": _importance(about)}
         return [*made, *more, *cases.check(about)], found
+
+
+def _importance(about: Subject) -> dict[str, Any] | None:
+    """What the model leans on; an estimator that cannot be asked in this way fails no check."""
+    if about.source != about.root:  # only what hangs on the limits is looked at
+        return None
+    try:
+        return importance.of(about)
+    except Exception:
+        return None

@@ -6,7 +6,6 @@ It is made from what the steps left and from the rows; what is not there is said
 from __future__ import annotations
 
 import os
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from mainline.evaluate.evaluate import metric_names
 from mainline.evaluate.interval import jackknife, leave_out
 from mainline.evaluate.metrics import measure
 from mainline.files import digest_tree, short, write_text
-from mainline.register import importance, purpose, signature
+from mainline.register import purpose, signature
 from mainline.report import facts, html, markdown, sections
 from mainline.report.behaviour import behaviour
 from mainline.report.blocks import (
@@ -74,7 +73,7 @@ def compose(root: Path, version_name: str, commit: str, approved: StepVerdict) -
         sections.slices(found),
         _renamed(behaviour(found)),
         _fairness(found),
-        _importance(root, options, rows),
+        _importance(found),
         _cost(found),
         _caution(approved),
         _back(root, options, version_name),
@@ -189,32 +188,23 @@ def _fairness(found: Facts) -> Section | None:
     return Section("Fairness", (Alert("note", (said,)),))
 
 
-def _importance(root: Path, options: settings.Settings, rows: Rows | str) -> Section:
+def _importance(found: Facts) -> Section:
     title = "What it leans on"
-    try:
-        found = None if isinstance(rows, str) else _leaning(root, options, rows)
-    except MainlineError as error:
-        return Section(title, (Alert("note", (str(error),)),))
-    except (ValueError, TypeError, subprocess.TimeoutExpired) as error:
-        # An estimator that cannot be asked in this way is no reason to stop a release.
-        return Section(title, (Alert("note", (f"It could not be measured: {error}",)),))
-    if found is None:
-        return Section(title, (Alert("note", ("There are no test rows here to measure it on.",)),))
+    leaning = inner(found.behaviour, "importance")
+    features = leaning.get("features")
+    if not isinstance(features, list) or not features:
+        said = "It was not measured; `./mainline evaluate` does where there are test rows."
+        return Section(title, (Alert("note", (said,)),))
     cells: list[tuple[Line, ...]] = [
-        ((Code(f.name),), (show(f.loss, signed=True),), (show(f.spread),))
-        for f in found.features[:MOST_FEATURES]
+        ((Code(str(f["name"])),), (show(f["loss"], signed=True),), (show(f["sd"]),))
+        for f in features[:MOST_FEATURES]
     ]
-    said = (f"How much {found.metric} is lost on {count(found.rows)} test rows when one feature is "
-            f"shuffled among them, {importance.REPEATS} times; of two that say the same, "
-            "neither seems to matter.")  # fmt: skip
+    metric = str(leaning.get("metric")).replace("_", " ")
+    said = (f"How much {metric} is lost on {count(leaning.get('rows'))} test rows when one feature "
+            f"is shuffled among them, {count(leaning.get('repeats'))} times; of two that say the "
+            "same, neither seems to matter.")  # fmt: skip
     head = ("feature", "loss", "sd")
     return Section(title, (Paragraph((said,)), *table(head, cells, {1, 2})), spare=1)
-
-
-def _leaning(root: Path, options: settings.Settings, rows: Rows) -> importance.Importance | None:
-    if any(map(importance.SECRET.search, os.environ)):
-        return importance.apart(root)
-    return importance.measure(root, options, rows)
 
 
 def _cost(found: Facts) -> Section:
