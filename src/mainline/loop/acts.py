@@ -98,8 +98,8 @@ def release(shop: Workshop, act: dict[str, Any], expect: int = 0) -> str:
 def deploy(shop: Workshop, act: dict[str, Any], expect: int = 0) -> str:
     """Build the newest version and take it through its stages; returns its name."""
     name, version = act["id"], newest(shop)
-    shop.mainline(name, "verify", version)
-    shop.mainline(name, "build", version)
+    shop.together(partial(shop.mainline, name, "verify", version),
+                  partial(shop.mainline, name, "build", version))  # fmt: skip
     step = shop.mainline(name, "rollout", "rehearse", version, "--no-down",
                          expect=(expect, PLATFORM))  # fmt: skip
     keep_rollout(shop, act, version, step.status, step.says)
