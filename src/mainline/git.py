@@ -25,11 +25,13 @@ def git(
 ) -> str:  # fmt: skip
     """Run `git ARGUMENTS` in `root`; returns its standard output less the last line ends.
 
-    Raises GitError with Git's last line when it fails and `check` is set.
+    Raises GitError with what Git calls fatal, or its last line, when it fails and `check` is set.
     """
     done = ask_git(root, *arguments, stdin=stdin, env=env)
     if check and done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+        lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
+        # Below it Git advises, in several lines.
+        said = next((x for x in lines if x.startswith("fatal: ")), lines[-1])
         command = next((a for a in arguments if not a.startswith("-") and "=" not in a), "")
         raise GitError(f"git {command} failed: {said}")
     return done.stdout.rstrip("\n")

@@ -13,7 +13,7 @@ from typing import Any
 
 from mainline import registry, settings
 from mainline.errors import RaceError, UsageError
-from mainline.git import require_history, require_repository
+from mainline.git import require_history
 from mainline.register import message, tags, verify
 from mainline.register.tags import View, Wanted
 from mainline.register.trust import NotTrusted
@@ -128,7 +128,7 @@ def at(moves: list[Move], stage: str) -> Move | None:
 
 def history(root: Path) -> Document:
     """All registrations and assignments in order of time: who, when and why."""
-    require_repository(root)
+    require_history(root)
     model = settings.load(root).model.name
     known, moved = registry.versions(root, model), registry.moves(root, model)
     events = [_registered(v) for v in known] + [_moved(m) for m in moved]

@@ -14,6 +14,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import shutil
 import tempfile
 import textwrap
@@ -30,6 +31,7 @@ from mainline.settings import Settings
 
 BEGIN, END = "-----BEGIN MODEL SIGNATURE-----", "-----END MODEL SIGNATURE-----"
 KEY = "MAINLINE_SIGNING_KEY"
+FILE = "release.sig"  # the block, where a version goes without its tag
 NONE = "none"
 WIDTH = 76
 MOST = 4_000_000  # bytes of an unpacked bundle; real ones have a few thousand
@@ -222,4 +224,6 @@ def _checked(trusted: Trust, bundle: bytes, folder: Path) -> str:
 def said(error: Exception) -> str:
     """What the library says of a signature, on one line of readable length."""
     text = " ".join(str(error).split()) or type(error).__name__
+    if other := re.findall(r"[Hh]ash mismatch for '([^']+)'", text.replace("\\", "")):
+        return f"{', '.join(other)} is not what was signed"
     return text if len(text) <= 200 else text[:199] + "…"

@@ -73,21 +73,41 @@ def require(
         raise NotTrusted(f"{version.tag} is refused: {bad.reason}", REFUSED)
 
 
-def require_bento(root: Path, bento: Path, record: Mapping[str, Any]) -> None:
-    """Like `require` for the model in a built Bento, by the version that its `record` names.
+def require_bento(
+    root: Path, bento: Path, record: Mapping[str, Any], *, named: str | None = None,
+    trial: bool = False,
+) -> bool:  # fmt: skip
+    """Like `require` for what a built Bento holds, by the version that its `record` names.
 
-    The Bento of a candidate names no registered version, and outside a repository there is no tag
-    to ask: then it is its own record that it was held against, and nothing more.
+    Whether there was a version to hold it against: outside a repository there is none, and what was
+    not registered has only its own record. Where main refuses what nobody signed, that is only let
+    through as a `trial`. `named` is the version that it is to be called by; it must not be another
+    model's. Raises NotTrusted.
     """
     if not is_repository(root):
-        return
-    known = registry.versions(root, str(record.get("name")))
-    version = next((v for v in known if v.name == record.get("version")), None)
+        return False
+    known = {v.name: v for v in registry.versions(root, str(record.get("name")))}
+    other = known.get(named or "")
+    if other is not None and other.digest != record.get("digest"):
+        raise NotTrusted(f"This Bento does not hold the model of {other.tag}", REFUSED)
+    version = known.get(str(record.get("version")))
     if version is None:
-        return
+        if trust.of(root).release.unsigned == "refuse" and not trial:
+            raise NotTrusted(
+                f"This Bento names no registered version ({record.get('version')}), and main "
+                "refuses what nobody signed", "Register it, or build it from a version",
+            )  # fmt: skip
+        return False
     bill = bento / "src" / sbom.FILE
     content = bill.read_bytes() if bill.is_file() else None
     require(root, version, bento / "src" / "models", content)
+    wanted = {statement.FILE: statement.content(statement.of(version)),
+              signature.FILE: version.signature, sbom.FILE: content or b""}  # fmt: skip
+    for name, wants in wanted.items():
+        path = bento / "src" / name
+        if (path.read_bytes() if path.is_file() else None) != wants:
+            raise NotTrusted(f"{name} in this Bento is not that of {version.tag}", REFUSED)
+    return True
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mainline import registry, settings
+from mainline import console, registry, settings
 from mainline.errors import DataError, UsageError
 from mainline.files import digest_file, digest_tree, write_json
 from mainline.register import sbom, signature, statement, verify
@@ -21,7 +21,6 @@ from mainline.registry import Version
 from mainline.serve import keys, packing
 
 RECORD = "mainline.json"
-SIGNATURE = "release.sig"
 HOME = Path("build", "bentoml")
 KEEP_ALIVE = 75  # longer than a proxy keeps an idle connection, or each one is closed under it
 DRAIN = 20
@@ -87,7 +86,7 @@ def _write_release(root: Path, context: Path, version: Version) -> None:
     name = version.model
     (context / sbom.FILE).write_bytes(sbom.document(root, name, version.name, version.digest or ""))
     if version.signature is not None:
-        (context / SIGNATURE).write_bytes(version.signature)
+        (context / signature.FILE).write_bytes(version.signature)
 
 
 def model_digest(folder: Path) -> str:
@@ -162,15 +161,19 @@ def command(
     workers: int | None = None,
     log: str | None = None,
     version: str | None = None,
+    trial: bool = False,
 ) -> tuple[list[str], dict[str, str]]:
     """The argument list and the environment that serve `bento`, after its model was checked.
 
     For a supervisor, or for `serve`. `log` is the address of the prediction log (MAINLINE_LOG
     where not given); `version` is what /version says (the Bento's own where not given); `workers`
-    is MAINLINE_WORKERS where not given.
+    is MAINLINE_WORKERS where not given; a `trial` is of a candidate that is no version yet.
     """
     path = find(root, bento)
-    verify.require_bento(root, path, check(path))
+    record = check(path)
+    held = verify.require_bento(root, path, record, named=version, trial=trial)
+    if not held and not trial:
+        console.progress("serve: this is no registered version: only its own record vouches for it")
     # BentoML empties a folder of its home at the start: two services must not share one.
     home = (root / "build" / "serve" / str(port)).resolve()
     home.mkdir(parents=True, exist_ok=True)
@@ -181,7 +184,7 @@ def command(
         environ["MAINLINE_LOG"] = log if "://" in log else str(Path(log).resolve())
     if version is not None:
         environ["MAINLINE_VERSION"] = version
-    known = keys.place(root, settings.load(path / "src").serve.keys)
+    known = keys.place(root, _keys(root, path))
     if known is not None:  # it stays here, so that it can be changed while the service runs
         environ["MAINLINE_KEYS"] = str(known)
     if sys.platform == "linux":
@@ -196,6 +199,12 @@ def command(
             "--timeout-graceful-shutdown", str(DRAIN),
         ]  # fmt: skip
     return arguments, environ
+
+
+def _keys(root: Path, bento: Path) -> str | None:
+    """Who may ask is said by the checkout that serves, if it says so, and else by the Bento."""
+    here = settings.load(root).serve.keys if (root / "params.yaml").is_file() else None
+    return here or settings.load(bento / "src").serve.keys
 
 
 def serve(

@@ -23,7 +23,7 @@ QUIET = {"BENTOML_DO_NOT_TRACK": "True", "BENTOML_ENABLE_FEATURES": "no_image"}
 
 def collect(root: Path, context: Path, options: settings.Settings) -> None:
     """Copy into `context` what the service needs and nothing else."""
-    skip = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
+    skip = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "*.jinja")
     shutil.copytree(root / "src" / "mainline", context / "src" / "mainline", ignore=skip)
     for entry in (options.features.build, options.train.estimator):
         top = entry.partition(":")[0].partition(".")[0]

@@ -161,7 +161,9 @@ def held_out(root: Path) -> tuple[list[Row], frozenset[str]]:
 def _served(root: Path, bento: Path, folder: Path) -> Iterator[Any]:
     """Start the service; the block is given what waits until it is ready and says where it is."""
     port = 0 if sys.platform == "linux" else _free_port()  # else BentoML listens, and says nothing
-    arguments, environ = build.command(root, bento, port=port, workers=1, log=str(folder / "log"))
+    arguments, environ = build.command(
+        root, bento, port=port, workers=1, log=str(folder / "log"), trial=True
+    )
     # What is tried is no production: its answers are not logged there, and nobody needs a key.
     environ |= {"MAINLINE_LABELS": str(folder / "labels"), "MAINLINE_KEYS": ""}
     output = folder / "output.txt"

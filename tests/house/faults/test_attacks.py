@@ -23,7 +23,7 @@ from small import Ran, commit, edit, git
 from mainline import registry
 from mainline.errors import DataError, MainlineError
 from mainline.files import digest_file, digest_tree, write_json
-from mainline.register import sbom, signature, verify
+from mainline.register import sbom, signature, statement, verify
 from mainline.register.trust import NotTrusted
 from mainline.registry import Version
 from mainline.rollout import versions
@@ -92,6 +92,9 @@ def bento_of(root: Path, version: str = "v1.0.0", digest: str | None = None) -> 
         "schema": "bento/1", "name": vouched.MODEL, "version": version,
         "digest": digest or digest_tree(path / "src" / "models"),
     })  # fmt: skip
+    known = {v.name: v for v in registry.versions(root, vouched.MODEL)}
+    if version in known:
+        build._write_release(root, path / "src", known[version])
     return path
 
 
@@ -444,6 +447,35 @@ def test_an_sbom_in_the_bento_that_was_edited(trusted: Path, old: str, new: str)
         build.command(trusted, path)
 
 
+@pytest.mark.parametrize("name", [statement.FILE, signature.FILE, sbom.FILE])
+def test_what_a_bento_tells_of_its_version_is_that_of_the_tag(trusted: Path, name: str) -> None:
+    """Edited or lost, a statement, a signature or an SBOM in a Bento is refused."""
+    path = bento_of(trusted)
+    assert build.command(trusted, path)[0]
+    file = path / "src" / name
+    content = file.read_bytes()
+    file.unlink()
+    with pytest.raises(NotTrusted, match=name):
+        build.command(trusted, path)
+    file.write_bytes(content + b" ")
+    with pytest.raises(NotTrusted):
+        build.command(trusted, path)
+
+
+def test_a_bento_of_no_version_is_no_way_round_the_signature(trusted: Path) -> None:
+    """Where main refuses what nobody signed only a trial serves it, and never as a version."""
+    path = bento_of(trusted, "v7.7.7")
+    with pytest.raises(NotTrusted, match="names no registered version"):
+        build.command(trusted, path)
+    flip(path / "src" / "models" / "profile.json")
+    record = json.loads((path / "src" / build.RECORD).read_text())
+    digest = digest_tree(path / "src" / "models")
+    write_json(path / "src" / build.RECORD, {**record, "digest": digest})
+    assert build.command(trusted, path, trial=True)[0]
+    with pytest.raises(NotTrusted, match="does not hold the model of"):
+        build.command(trusted, path, version="v1.0.0", trial=True)
+
+
 def test_the_command_says_it_with_its_status(trusted: Path, call: Callable[..., Ran]) -> None:
     """`verify` ends with 10, and so does a rollout's build of such a version."""
     vouched.again(
@@ -459,5 +491,5 @@ def test_versions_are_read_as_data(trusted: Path) -> None:
     path = bento_of(trusted)
     for name in ("../x", "*", "-h", "card-fraud#prod"):
         record = json.loads((path / "src" / build.RECORD).read_text())
-        verify.require_bento(trusted, path, {**record, "name": name})
+        assert not verify.require_bento(trusted, path, {**record, "name": name}, trial=True)
     assert isinstance(registry.find(trusted, vouched.MODEL, None), Version)

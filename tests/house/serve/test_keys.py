@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mainline.errors import SettingsError, UsageError
-from mainline.serve import keys
+from mainline.serve import build, keys
 from mainline.serve.keys import Keys, NoKey
 
 PARAMS = """
@@ -243,3 +243,17 @@ def test_the_command_prints_the_key_once(
     assert "shop" in call("key", "list")
     call("key", "remove", "shop")
     assert len(Keys(root / "keys.json")) == 0
+
+
+def test_the_checkout_that_serves_says_who_may_ask(tmp_path: Path) -> None:
+    """A version from before the keys is guarded by them; where nobody says, the Bento's own hold."""
+    here, bento = tmp_path / "here", tmp_path / "bento"
+    (bento / "src").mkdir(parents=True)
+    here.mkdir()
+    (bento / "src" / "params.yaml").write_text(PARAMS.replace("keys.json", "null"), "utf-8")
+    (here / "params.yaml").write_text(PARAMS, "utf-8")
+    assert build._keys(here, bento) == "keys.json"
+    (here / "params.yaml").unlink()
+    assert build._keys(here, bento) is None
+    (bento / "src" / "params.yaml").write_text(PARAMS, "utf-8")
+    assert build._keys(here, bento) == "keys.json"

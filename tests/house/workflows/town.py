@@ -65,6 +65,7 @@ class Town:
 
     hub: Any
     github: forge.Forge
+    last_run: int = 1  # of train.yml
 
     def propose(
         self, branch: str, edits: Mapping[str, tuple[str, str]], repository: str = forge.SLUG
@@ -107,7 +108,7 @@ class Town:
 
     def train(self, pull: Pull, action: str = "synchronize") -> Any:
         """Run train.yml as GitHub does after `action` on a pull request."""
-        number = self.github.ran(pull.branch, pull.sha, pull.repository)
+        number = self.last_run = self.github.ran(pull.branch, pull.sha, pull.repository)
         self.hub.token = self.github.token(grants("train"))
         self.hub.env["GITHUB_API_URL"] = self.github.url
         head = {"ref": pull.branch, "sha": pull.sha, "repo": {"full_name": pull.repository}}
@@ -128,7 +129,7 @@ class Town:
         self.hub.token = self.github.token(rights or grants("comment"))
         self.hub.env["GITHUB_API_URL"] = self.github.url
         return self.hub.act("workflow_run", "comment", "refs/heads/main",
-                            finished(pull, conclusion))  # fmt: skip
+                            finished(pull, conclusion, self.last_run))  # fmt: skip
 
     def push(self, workflow: str) -> Any:
         """Run a workflow as GitHub does after a push to main."""
@@ -174,10 +175,10 @@ class Town:
         return str((self.hub.artifacts / "report" / "report.md").read_text("utf-8"))
 
 
-def finished(pull: Pull, conclusion: str = "success") -> dict[str, Any]:
-    """The event with which comment.yml hears that a train run has ended."""
+def finished(pull: Pull, conclusion: str = "success", number: int = 1) -> dict[str, Any]:
+    """The event with which comment.yml hears that the train run `number` has ended."""
     owner = pull.repository.partition("/")[0]
-    run = {"id": 1, "event": "pull_request", "head_sha": pull.sha, "head_branch": pull.branch,
+    run = {"id": number, "event": "pull_request", "head_sha": pull.sha, "head_branch": pull.branch,
            "head_repository": {"full_name": pull.repository, "owner": {"login": owner}},
            "conclusion": conclusion,
            "html_url": f"https://github.com/{forge.SLUG}/actions/runs/1"}  # fmt: skip
