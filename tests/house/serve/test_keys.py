@@ -246,7 +246,7 @@ def test_the_command_prints_the_key_once(
 
 
 def test_the_checkout_that_serves_says_who_may_ask(tmp_path: Path) -> None:
-    """A version from before the keys is guarded by them; where nobody says, the Bento's own hold."""
+    """A version from before the keys is guarded too; where nobody says, the Bento's own hold."""
     here, bento = tmp_path / "here", tmp_path / "bento"
     (bento / "src").mkdir(parents=True)
     here.mkdir()
