@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from mainline import settings
 from mainline.errors import NotMeasured
 from mainline.report import gate
 from mainline.verdict import StepVerdict, read_verdict
@@ -56,11 +57,14 @@ def trailers(
 
 
 def compared(root: Path) -> str:
-    """What the comparison said in the end; empty where there is none."""
+    """What the comparison said of the gate's metric, or else last; empty where there is none."""
     try:
-        return read_verdict(root / "reports" / "verdicts" / "compare.json").checks[-1].reason
-    except (NotMeasured, IndexError):
+        checks = read_verdict(root / "reports" / "verdicts" / "compare.json").checks
+    except NotMeasured:
         return ""
+    metric = settings.load(root).gate.metric
+    said = [c.reason for c in checks if c.name == metric] or [c.reason for c in checks]
+    return said[-1] if said else ""
 
 
 def run_address(environ: Mapping[str, str] = os.environ) -> str:

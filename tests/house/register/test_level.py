@@ -11,7 +11,7 @@ import pytest
 from faked import MODEL, listed, local
 from small import git
 
-from mainline import registry
+from mainline import registry, settings
 from mainline.errors import MainlineError
 from mainline.files import digest_bytes, digest_tree
 from mainline.register import candidate, keygen, message, register, statement, tags, verify
@@ -334,3 +334,17 @@ def test_without_a_key_nothing_is_registered_where_main_refuses_it(
     with pytest.raises(MainlineError, match="nothing to sign") as raised:
         register.run(signing, push=True)
     assert (raised.value.status, local(signing), listed(signing)) == (21, {}, {})
+
+
+def test_a_tag_says_how_the_gates_metric_compared(shop: Path) -> None:
+    """Not what stood last: slices and strictness come after it."""
+    checks = (
+        Check("roc_auc", Verdict.PASS, "roc_auc is better"),
+        Check("slices", Verdict.PASS, "No slice lost"),
+    )
+    metric = settings.load(shop).gate.metric
+    StepVerdict("compare", checks).write(shop)
+    assert message.compared(shop) == "No slice lost"
+    own = Check(metric, Verdict.PASS, "It is what counts")
+    StepVerdict("compare", (own, *checks)).write(shop)
+    assert message.compared(shop) == "It is what counts"
