@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from mainline import install
 from mainline.errors import DataError
 from mainline.serve import build, image
 
@@ -137,9 +138,7 @@ def test_the_service_starts_from_the_serving_lock_alone(
     project: Path, bento: Path, original: str, tmp_path: Path
 ) -> None:
     """In an environment made as the image makes it the service is ready, under 300 MB."""
-    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin") or (
-        shutil.which("uv")
-    )
+    uv = install.find_uv(HOUSE)
     if uv is None:
         pytest.skip("uv is not here")
     venv = tmp_path / "venv"
