@@ -176,6 +176,14 @@ def _named(error: urllib.error.HTTPError, what: str) -> MainlineError:
     return RemoteError(cause, "Try again")
 
 
+def write_output(values: Mapping[str, str], environ: Mapping[str, str]) -> None:
+    """Set outputs of the workflow's step, one line each; outside a workflow nothing happens."""
+    path = environ.get("GITHUB_OUTPUT")
+    if path:
+        with Path(path).open("a", encoding="utf-8") as out:
+            out.writelines(f"{key}={value}\n" for key, value in values.items())
+
+
 @dataclass(frozen=True)
 class Opened:
     """One sentence for people, and the address where there is one."""

@@ -9,6 +9,29 @@ import tools
 from copies import ROOT, copy_tree
 from small import dvc, git
 
+# The contract of titanic.csv.
+TITANIC = """\
+version: 1
+row_id: null
+target: survived
+columns:
+  - {name: survived, type: integer, role: target}
+  - {name: pclass, type: integer, role: feature, hard: {min: 1, max: 3}}
+  - {name: sex, type: category, role: feature, categories: [male, female]}
+  - {name: age, type: number, role: feature, hard: {min: 0, max: 120}}
+  - {name: sibsp, type: integer, role: feature}
+  - {name: parch, type: integer, role: feature}
+  - {name: fare, type: number, role: feature, hard: {min: 0}}
+  - {name: embarked, type: category, role: feature}
+  - {name: class, type: category, role: drop}
+  - {name: who, type: category, role: feature}
+  - {name: adult_male, type: bool, role: feature}
+  - {name: deck, type: category, role: feature, max_missing: 0.9}
+  - {name: embark_town, type: text, role: drop}
+  - {name: alive, type: text, role: drop}
+  - {name: alone, type: bool, role: feature}
+"""
+
 
 def table(name: str) -> Path:
     """A real table: from MAINLINE_TEST_TABLES, or `../shared/data` beside this repository."""

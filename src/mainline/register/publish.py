@@ -15,7 +15,7 @@ from mainline import assets, registry, settings
 from mainline.errors import DataError, RemoteError, UsageError
 from mainline.files import digest_bytes, digest_tree, write_bytes
 from mainline.git import git
-from mainline.github import GitHub
+from mainline.github import GitHub, write_output
 from mainline.registry import Version
 from mainline.report import artifact
 
@@ -54,7 +54,7 @@ def run(
         url = _bring_out(github, release, newest=_newest(root, wanted))
     said = "a draft until its tag is pushed" if waits else url
     text = f"{wanted.tag}: {done} of {len(files)} files uploaded, {said}"
-    _output(environ, "" if waits else wanted.name)
+    write_output({"version": "" if waits else wanted.name}, environ)
     return {"version": wanted.name, "url": url, "draft": waits, "text": text}
 
 
@@ -189,13 +189,5 @@ def _finish(root: Path, github: GitHub, model: str, environ: Mapping[str, str]) 
         _bring_out(github, first, newest=_newest(root, version))
         out.append(version.name)
     text = f"Brought out: {', '.join(out)}" if out else "No draft of a version waits"
-    _output(environ, out[-1] if out else "")
+    write_output({"version": out[-1] if out else ""}, environ)
     return {"version": ", ".join(out), "url": "", "draft": False, "text": text}
-
-
-def _output(environ: Mapping[str, str], version: str) -> None:
-    """Tell the workflow which version is out now; "" where none is."""
-    path = environ.get("GITHUB_OUTPUT")
-    if path:
-        with Path(path).open("a", encoding="utf-8") as out:
-            out.write(f"version={version}\n")

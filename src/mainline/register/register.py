@@ -16,6 +16,7 @@ from mainline import console, inputs, settings
 from mainline.errors import RemoteError, UsageError
 from mainline.files import short
 from mainline.git import dirty, git, head, on_main, require_history
+from mainline.github import write_output
 from mainline.register import child, message, tags
 from mainline.register.candidate import Candidate, document
 from mainline.register.tags import View, Wanted
@@ -69,10 +70,10 @@ def plan(root: Path) -> dict[str, Any]:
     found = standing(root, seen.versions, commit)
     reason = found[1] if found else f"{commit[:12]} has no version, and may be another model"
     version = found[0].name if found else ""
-    said = {"needed": found is None, "version": version, "reason": message.one_line(reason)}
-    _write_output({**said, "needed": str(found is None).lower()})
+    said: dict[str, Any] = {"version": version, "reason": message.one_line(reason)}
+    write_output({**said, "needed": str(found is None).lower()}, os.environ)
     word = "To be registered" if found is None else "Nothing to register"
-    return {**said, "text": f"{word}: {said['reason']}."}
+    return {**said, "needed": found is None, "text": f"{word}: {said['reason']}."}
 
 
 def standing(root: Path, known: list[Version], commit: str) -> tuple[Version, str] | None:
@@ -117,14 +118,7 @@ def _merged_meanwhile(root: Path) -> bool:
 def _output(done: dict[str, Any]) -> None:
     """Tell the workflow: `version` and `tag` are empty where nothing new was registered."""
     created = bool(done["created"])
-    _write_output({
+    write_output({
         "created": str(created).lower(), "registered": done["version"],
         "version": done["version"] if created else "", "tag": done["tag"] if created else "",
-    })  # fmt: skip
-
-
-def _write_output(values: dict[str, Any]) -> None:
-    path = os.environ.get("GITHUB_OUTPUT")
-    if path:
-        with Path(path).open("a", encoding="utf-8") as out:
-            out.writelines(f"{key}={message.one_line(str(v))}\n" for key, v in values.items())
+    }, os.environ)  # fmt: skip

@@ -21,7 +21,7 @@ from urllib.parse import quote
 from mainline import registry, settings
 from mainline.errors import MainlineError, NotMeasured
 from mainline.git import git, head, on_main
-from mainline.github import GitHub
+from mainline.github import GitHub, write_output
 from mainline.report import acceptance
 from mainline.report.acceptance import LABEL, WORKFLOW, Acceptance, Asked, Proposed
 from mainline.verdict import StepVerdict, Verdict, read_verdict
@@ -223,9 +223,7 @@ def tell(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """`mainline gate --ask`: which run's verdicts were accepted, for the step that fetches them."""
     asked, merge = ask(root, environ) if _inconclusive(root) else (Asked(), None)
     run = str(merge.run) if merge else ""
-    if environ.get("GITHUB_OUTPUT"):
-        with Path(environ["GITHUB_OUTPUT"]).open("a", encoding="utf-8") as out:
-            out.write(f"run={run}\n")
+    write_output({"run": run}, environ)
     said = (
         str(asked.acceptance)
         if asked.acceptance

@@ -22,27 +22,6 @@ train: {estimator: "project.model:build", args: {max_iter: 300}}
 evaluate: {metrics: [roc_auc], threshold: {rule: max_f1}}
 gate: {metric: roc_auc, delta: 0.06}
 """
-SCHEMA = """
-version: 1
-row_id: null
-target: survived
-columns:
-  - {name: survived, type: integer, role: target}
-  - {name: pclass, type: integer, role: feature, hard: {min: 1, max: 3}}
-  - {name: sex, type: category, role: feature, categories: [male, female]}
-  - {name: age, type: number, role: feature, hard: {min: 0, max: 120}}
-  - {name: sibsp, type: integer, role: feature}
-  - {name: parch, type: integer, role: feature}
-  - {name: fare, type: number, role: feature, hard: {min: 0}}
-  - {name: embarked, type: category, role: feature}
-  - {name: class, type: category, role: drop}
-  - {name: who, type: category, role: feature}
-  - {name: adult_male, type: bool, role: feature}
-  - {name: deck, type: category, role: feature, max_missing: 0.9}
-  - {name: embark_town, type: text, role: drop}
-  - {name: alive, type: text, role: drop}
-  - {name: alone, type: bool, role: feature}
-"""
 LOGISTIC = '''"""A model that is no tree."""
 
 from sklearn.compose import make_column_selector, make_column_transformer
@@ -106,7 +85,7 @@ def check(root: Path, engine: str) -> None:
 def test_a_logistic_regression_answers_as_offline(tmp_path: Path) -> None:
     """Titanic, a model that is no tree: scikit-learn itself, every row to the last bit."""
     project = {"features.py": tasks.FEATURES, "model.py": LOGISTIC}
-    check(real.repository(tmp_path / "r", real.table("titanic.csv"), PARAMS, SCHEMA, project),
+    check(real.repository(tmp_path / "r", real.table("titanic.csv"), PARAMS, real.TITANIC, project),
           "sklearn")  # fmt: skip
 
 

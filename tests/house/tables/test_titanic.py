@@ -33,27 +33,6 @@ evaluate:
 gate: {metric: roc_auc, delta: 0.06}
 monitor: {maturity_days: 0}
 """
-SCHEMA = """\
-version: 1
-row_id: null
-target: survived
-columns:
-  - {name: survived, type: integer, role: target}
-  - {name: pclass, type: integer, role: feature, hard: {min: 1, max: 3}}
-  - {name: sex, type: category, role: feature, categories: [male, female]}
-  - {name: age, type: number, role: feature, hard: {min: 0, max: 120}}
-  - {name: sibsp, type: integer, role: feature}
-  - {name: parch, type: integer, role: feature}
-  - {name: fare, type: number, role: feature, hard: {min: 0}}
-  - {name: embarked, type: category, role: feature}
-  - {name: class, type: category, role: drop}
-  - {name: who, type: category, role: feature}
-  - {name: adult_male, type: bool, role: feature}
-  - {name: deck, type: category, role: feature, max_missing: 0.9}
-  - {name: embark_town, type: text, role: drop}
-  - {name: alive, type: text, role: drop}
-  - {name: alone, type: bool, role: feature}
-"""
 FEATURES = '''"""The features of a passenger."""
 
 import pandas as pd
@@ -74,7 +53,7 @@ def titanic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository whose settings, contract, data and features are the Titanic's."""
     folder = tmp_path_factory.mktemp("real") / "titanic"
     project = {"features.py": FEATURES}
-    return real.repository(folder, real.table("titanic.csv"), PARAMS, SCHEMA, project)
+    return real.repository(folder, real.table("titanic.csv"), PARAMS, real.TITANIC, project)
 
 
 def mainline(root: Path, *words: str, status: int = 0) -> str:
