@@ -9,7 +9,22 @@ import tools
 from copies import ROOT, copy_tree
 from small import dvc, git
 
-# The contract of titanic.csv.
+# The settings and the contract of titanic.csv.
+TITANIC_PARAMS = """\
+model: {name: titanic, task: binary, target: survived, positive: 1}
+store: {kind: path}
+split: {kind: row, salt: titanic-1, tune: 0.15, test: 0.3}
+features: {build: "project.features:build"}
+train:
+  estimator: project.model:build
+  args: {max_iter: 60, max_leaf_nodes: 8}
+evaluate:
+  metrics: [roc_auc, average_precision, recall, precision]
+  slices: [sex]
+  threshold: {rule: max_f1}
+gate: {metric: roc_auc, delta: 0.06}
+monitor: {maturity_days: 0}
+"""
 TITANIC = """\
 version: 1
 row_id: null

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import runpy
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import real
 import tasks
 import yaml
-from copies import ROOT
 
 from mainline import settings
 from mainline.data import schema
@@ -85,11 +84,10 @@ MODELS = {
     ("forest", False): FOREST.format(kind="Classifier"),
     ("forest", True): FOREST.format(kind="Regressor"),
 }
-TITANIC = runpy.run_path(str(ROOT / "tests" / "house" / "tables" / "test_titanic.py"))
 REAL_TABLES = {
     "penguins.csv": (tasks.PENGUINS + tasks.COMMON, tasks.PENGUIN_COLUMNS),
     "bike_hour.csv": (tasks.BIKE + tasks.COMMON, tasks.BIKE_COLUMNS),
-    "titanic.csv": (TITANIC["PARAMS"], TITANIC["SCHEMA"]),
+    "titanic.csv": (real.TITANIC_PARAMS, real.TITANIC),
 }
 
 

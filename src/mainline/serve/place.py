@@ -95,7 +95,9 @@ class Place:
             # Containers all run as the same process id: only the name decides whose it is.
             with contextlib.suppress(FileExistsError):
                 descriptor = os.open(path, APPENDING | os.O_CREAT | os.O_EXCL, 0o644)
-                _ours(descriptor, 0)
+                if not _ours(descriptor, 0):  # compacted, empty, before it was locked
+                    os.close(descriptor)
+                    continue
                 if len(self._files) >= DAYS:
                     self._files.pop(next(iter(self._files)))
                 self._files[day] = _File(path)

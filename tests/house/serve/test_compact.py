@@ -234,6 +234,8 @@ def test_a_writer_and_a_run_at_the_same_time_lose_and_double_nothing(tmp_path: P
     runs = 0
     for i, one in enumerate(records):
         sink.put(1, b"", lambda _, one=one: [one])  # type: ignore[misc]
+        if i % 100 == 0:
+            assert sink.flush()  # else a slow machine may have nothing to compact
         if i % 10 == 0:
             runs += compact(str(tmp_path), "2024-07-03")["files"] > 0
     sink.close()
@@ -284,6 +286,28 @@ def test_a_file_that_was_compacted_between_opening_and_locking_is_not_written(
     assert sink.flush()
     sink.close()
     assert (sink.written, found(tmp_path)) == (2, [second])
+
+
+@POSIX
+def test_a_new_file_that_is_compacted_before_it_is_locked_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is empty, so compaction takes it away at once, and the writer begins another."""
+    import fcntl
+
+    lock, taken = fcntl.flock, []
+
+    def late(descriptor: int, operation: int) -> None:
+        if not taken:
+            taken.extend(lines(tmp_path))
+            taken[0].unlink()
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    kept = record(0)
+    append(str(tmp_path), [kept])
+    assert taken
+    assert found(tmp_path) == [kept]
 
 
 @POSIX

@@ -18,21 +18,6 @@ from small import commit, edit, git, run, variables
 
 pytestmark = pytest.mark.slow
 
-PARAMS = """\
-model: {name: titanic, task: binary, target: survived, positive: 1}
-store: {kind: path}
-split: {kind: row, salt: titanic-1, tune: 0.15, test: 0.3}
-features: {build: "project.features:build"}
-train:
-  estimator: project.model:build
-  args: {max_iter: 60, max_leaf_nodes: 8}
-evaluate:
-  metrics: [roc_auc, average_precision, recall, precision]
-  slices: [sex]
-  threshold: {rule: max_f1}
-gate: {metric: roc_auc, delta: 0.06}
-monitor: {maturity_days: 0}
-"""
 FEATURES = '''"""The features of a passenger."""
 
 import pandas as pd
@@ -53,7 +38,9 @@ def titanic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository whose settings, contract, data and features are the Titanic's."""
     folder = tmp_path_factory.mktemp("real") / "titanic"
     project = {"features.py": FEATURES}
-    return real.repository(folder, real.table("titanic.csv"), PARAMS, real.TITANIC, project)
+    return real.repository(
+        folder, real.table("titanic.csv"), real.TITANIC_PARAMS, real.TITANIC, project
+    )
 
 
 def mainline(root: Path, *words: str, status: int = 0) -> str:
