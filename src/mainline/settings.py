@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -162,32 +163,63 @@ class Serve(Section):
     log_file_mb: float = Field(64, gt=0)  # a file of the prediction log is closed beyond this size
 
 
-class Stage(Section):
-    """One stage: weight in per cent and the least canary requests that it is judged on."""
+Judged = Literal["errors", "latency", "predictions", "scores", "share"]
+STAGE_NAME = r"^[a-z][a-z0-9-]{0,38}[a-z0-9]$"
 
-    name: str
+
+class Stage(Section):
+    """One stage: its weight in per cent and what a PASS of it needs.
+
+    At least `requests` canary requests (mirrored pairs at weight 0) and `min_seconds`. Without a
+    PASS after `max_seconds` (null: `rollout.hold_seconds`) it is rolled back. `judge` names what is
+    judged besides the canary's life and the log; null is all of it.
+    """
+
+    name: str = Field(pattern=STAGE_NAME)
     weight: int = Field(ge=0, le=100)
     requests: int = Field(ge=0)
+    min_seconds: float = Field(0, ge=0)
+    max_seconds: float | None = Field(None, gt=0)
+    judge: tuple[Judged, ...] | None = None
+
+    @model_validator(mode="after")
+    def _times(self) -> Stage:
+        if self.max_seconds is not None and self.max_seconds <= self.min_seconds:
+            raise ValueError(f"the stage {self.name} would end before its min_seconds are over")
+        return self
 
 
 class Rollout(Section):
-    """The plan of stages and what the judge holds a canary to."""
+    """The plan of stages and what the judge holds a canary to.
 
-    plan: Literal["auto", "canary", "bake"] = "auto"
+    `plan` chooses among the stages: canary takes them all; bake the shadow and the last; blue-green
+    the last alone; shadow only the shadow; offline serves nothing and swaps what `prod` names. auto
+    is canary from `canary_rate` requests a second on, and bake below. The old model stays warm for
+    `warm_seconds` after a promotion, or until labels have matured. Where no target is set, a
+    rehearsal that passed assigns `prod` only if `rehearsal` is `production`.
+    """
+
+    plan: Literal["auto", "canary", "bake", "blue-green", "shadow", "offline"] = "auto"
     stages: tuple[Stage, ...] = ()
     error_budget: float = Field(0.02, gt=0, lt=1)
     latency_ms: float = Field(250, gt=0)
     hold_seconds: float = Field(86400, gt=0)
+    warm_seconds: float = Field(86400, ge=0)
+    canary_rate: float = Field(1.0, gt=0)
+    rehearsal: Literal["nothing", "production"] = "nothing"
 
     @model_validator(mode="after")
     def _plan(self) -> Rollout:
         weights = [s.weight for s in self.stages]
-        if weights != sorted(weights):
-            raise ValueError("the weights of the stages must not fall")
+        if any(a >= b for a, b in itertools.pairwise(weights)):
+            raise ValueError("the weights of the stages must rise from one to the next")
         if self.stages and weights[-1] != 100:
             raise ValueError("the last stage must have weight 100")
         if len({s.name for s in self.stages}) != len(self.stages):
             raise ValueError("two stages have one name")
+        for stage in self.stages:
+            if 0 < stage.weight < 100 and not stage.requests:
+                raise ValueError(f"the stage {stage.name} would pass without a request")
         return self
 
 

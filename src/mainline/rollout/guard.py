@@ -179,7 +179,7 @@ class Guard:
         process = host.programs(self.target).get(state.canary.program)
         if process is not None:
             born = [int(process["pid"]), int(process["start"])]
-            entered = (state.hold_until or 0.0) - state.hold_seconds
+            entered = state.entered or 0.0
             # It was ready when its stage began. One that is younger than that came back with the
             # machine, and takes its time: what is not there yet cannot be lost.
             if not self.process and (born[1] <= entered or (seen and seen.healthy)):

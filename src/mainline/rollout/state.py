@@ -14,8 +14,9 @@ from typing import Any
 from mainline.errors import NotMeasured, RaceError
 from mainline.files import write_json
 
-SCHEMA = "rollout/1"
+SCHEMA = "rollout/2"
 RUNNING = "running"
+STATUSES = ("idle", RUNNING, "promoted", "settled", "rolled-back", "aborted", "observed")
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,17 @@ class Arm:
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of a plan: `weight` per cent, and the canary requests that a PASS needs."""
+    """One step of a plan: `weight` per cent, and the canary requests and seconds that a PASS needs.
+
+    `max_seconds` is None where `hold_seconds` of the rollout counts, `judge` where all is judged.
+    """
 
     name: str
     weight: int
     requests: int
+    min_seconds: float = 0.0
+    max_seconds: float | None = None
+    judge: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -43,8 +50,20 @@ class State:
     """The whole of rollout.json.
 
     `generation` rises with every change, `route` is the generation of the last change of weights
-    (what Envoy shows in x-rollout-generation). `status` is idle, running, promoted, rolled-back or
-    aborted. `looks` holds, for each stage judged so far, the sums that its verdict rests on.
+    (what Envoy shows in x-rollout-generation). `status` is one of
+
+        idle         nothing was ever rolled out
+        running      a canary is beside the stable version
+        promoted     the new version has all traffic, guarded; the old one, `previous`, is warm
+        settled      the promotion holds: its labels have matured, or its time is over
+        rolled-back  the guard, its watcher or a person sent all traffic back
+        aborted      a person ended the rollout, or another one superseded it
+        observed     a plan of shadow alone is over
+
+    `plan_name` is the plan that `plan` came from. `paused` says who paused it, when and why, or is
+    None. `entered` (Unix seconds) is when the current stage, or the promotion, began; `warm_until`
+    (Unix seconds) how long a promotion is guarded at least. `looks` holds, for each stage judged so
+    far, the sums that its verdict rests on.
     `hold_until` is in Unix seconds; `hold_monotonic` says the same on the clock of this boot, which
     does not jump.
     """
@@ -57,6 +76,10 @@ class State:
     canary: Arm | None = None
     previous: Arm | None = None
     plan: tuple[Stage, ...] = ()
+    plan_name: str = "canary"
+    paused: Mapping[str, Any] | None = None
+    entered: float | None = None
+    warm_until: float | None = None
     stage: str | None = None
     weight: int = 0
     started: int = 0
@@ -72,6 +95,11 @@ class State:
     def running(self) -> bool:
         """Whether a rollout is under way."""
         return self.status == RUNNING and self.canary is not None
+
+    @property
+    def provisional(self) -> bool:
+        """Whether a promotion may still be taken back to the old, warm version by itself."""
+        return self.status == "promoted" and self.previous is not None
 
     @property
     def current(self) -> Stage | None:
@@ -95,11 +123,14 @@ def boot_id() -> str:
 
 
 def held(state: State) -> State:
-    """`state` with the time until which its stage may be held counted from now."""
+    """`state` with its stage entered now, and the time until which it may be held."""
+    stage = state.current
+    longest = stage.max_seconds if stage and stage.max_seconds else state.hold_seconds
     return replace(
         state,
-        hold_until=time.time() + state.hold_seconds,
-        hold_monotonic=time.monotonic() + state.hold_seconds,
+        entered=time.time(),
+        hold_until=time.time() + longest,
+        hold_monotonic=time.monotonic() + longest,
         boot_id=boot_id(),
     )
 
@@ -117,9 +148,14 @@ def from_dict(document: Mapping[str, Any]) -> State:
     values = {k: v for k, v in document.items() if k in known}
     for name in ("stable", "canary", "previous"):
         values[name] = Arm(**values[name]) if values.get(name) else None
-    values["plan"] = tuple(Stage(**s) for s in values.get("plan", ()))
+    values["plan"] = tuple(_stage(s) for s in values.get("plan", ()))
     values["looks"] = tuple(values.get("looks", ()))
     return State(**values)
+
+
+def _stage(document: Mapping[str, Any]) -> Stage:
+    judge = document.get("judge")
+    return Stage(**{**document, "judge": tuple(judge) if judge is not None else None})
 
 
 def read(target: Path) -> State:

@@ -1,0 +1,153 @@
+"""A folder of this machine as a target: Envoy, guard, watcher and services under supervisor."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mainline.errors import MainlineError, RaceError
+from mainline.files import short
+from mainline.rollout import actions, envoy, host, state
+from mainline.rollout.state import Arm, State
+from mainline.rollout.target import Ask
+from mainline.serve import keys
+
+
+class LocalTarget:
+    """The target in `folder`; see `target.Target` for what each call does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self.address = f"{self.folder.name}/"
+
+    def ensure(self) -> None:
+        """See Envoy, guard and watcher running; what ran before a reboot comes back."""
+        host.ensure(self.folder)
+
+    def read(self) -> State:
+        """The state that this target is to be in."""
+        return state.read(self.folder)
+
+    def apply(
+        self, old: State, wanted: State, event: str, notes: Mapping[str, Any]
+    ) -> tuple[State, bool]:
+        """Make `wanted` the state if it is still `old`, and bring it about."""
+
+        def decide(now: State) -> State:
+            if now.generation != old.generation:
+                raise RaceError("The rollout was changed by somebody else", "Try again")
+            return wanted
+
+        return actions.change(self.folder, event, decide, **notes)
+
+    def observe(self) -> dict[str, Any]:
+        """What is really there."""
+        now = self.read()
+        found: dict[str, Any] = {
+            **state.to_dict(now), "target": self.address, "up": False, "url": None, "envoy": False,
+            "guarded": False, "processes": {}, "rate": None, "waiting": self._busy(),
+        }  # fmt: skip
+        if not (self.folder / "host.json").exists() or os.name == "nt":
+            return found
+        if not host.is_up(self.folder):
+            return found
+        progress = actions.read_progress(self.folder)
+        with contextlib.suppress(OSError, ValueError, MainlineError):
+            found["envoy"] = envoy.shows(host.ports(self.folder), now.route)
+        left = actions.lease_left(progress, state.boot_id())
+        return {**found, "up": True, "url": host.url(self.folder), "guarded": left > 0,
+                "processes": host.programs(self.folder), "rate": progress.get("rate")}  # fmt: skip
+
+    def confirm(self, state: State, wait: float) -> bool:
+        """Whether traffic is seen to follow `state` within `wait` seconds."""
+        return envoy.until(partial(envoy.shows, host.ports(self.folder), state.route), wait)
+
+    def launch(
+        self, version: str, digest: str, artifact: Path, command: Sequence[str] | None = None
+    ) -> Arm:
+        """Start the service of the artifact beside what runs, without traffic."""
+        program = "model-" + short(digest)
+        now = self.read()
+        known = next((a for a in (now.stable, now.canary, now.previous)
+                      if a and a.digest == digest), None)  # fmt: skip
+        arm = known or Arm(version, digest, host.free_port(), program, str(artifact))
+        argv = [a.replace("{port}", str(arm.port)) for a in command or serve_command(artifact)]
+        host.add_program(self.folder, program, argv, self.folder)
+        return arm
+
+    def ask(self, arm: Arm, questions: Sequence[Ask]) -> list[tuple[int, str]]:
+        """Status and body of each answer of `arm`'s own service; status 0 where none came."""
+        return [_request(arm.port, q) for q in questions]
+
+    def ended(self, arm: Arm) -> str | None:
+        """Why the service of `arm` does not run, by its last words; None while it runs."""
+        found = host.programs(self.folder).get(arm.program)
+        if found is not None and found["state"] not in ("FATAL", "BACKOFF", "EXITED"):
+            return None
+        return host.last_line(self.folder / "log" / f"{arm.program}.log")
+
+    def retire(self, *keep: Arm) -> None:
+        """Stop the service of every version that is neither in `keep` nor in the state."""
+        now = self.read()
+        live = {a.program for a in (now.stable, now.canary, now.previous, *keep) if a}
+        for name in host.programs(self.folder):
+            if name not in live and name not in host.OWN:
+                host.remove_program(self.folder, name)
+
+    def expect(self, answers: Mapping[str, Sequence[Sequence[float]]] | None) -> None:
+        """Keep offline answers by model digest."""
+        actions.keep_expected(self.folder, answers)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """One command at a time; the lock is gone with its owner."""
+        return state.locked(self.folder, "command.lock", wait=0.0)
+
+    def _busy(self) -> bool:
+        if os.name == "nt" or not (self.folder / "command.lock").exists():
+            return False
+        try:
+            with self.alone():
+                return False
+        except RaceError:
+            return True
+
+    def record(self, event: str, **notes: Any) -> None:
+        """Append one line to the record."""
+        state.record(self.folder, event, **notes)
+
+    def history(self) -> list[dict[str, Any]]:
+        """The record in order."""
+        return state.history(self.folder)
+
+    def down(self) -> None:
+        """End every process here."""
+        if self.folder.exists() and os.name != "nt":
+            host.down(self.folder)
+
+
+def serve_command(artifact: Path) -> list[str]:
+    """How one version is started; `{port}` stands for its port."""
+    return [sys.executable, "-m", "mainline", "serve", "--bento", str(artifact.resolve()),
+            "--port", "{port}", "--host", "127.0.0.1"]  # fmt: skip
+
+
+def _request(port: int, question: Ask) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    # Readiness is asked of the service itself; its log must not count it as live traffic.
+    headers = {"content-type": "application/json", "x-mainline-arm": "shadow", **keys.header()}
+    method = "GET" if question.body is None else "POST"
+    try:
+        connection.request(method, question.path, question.body, headers)
+        response = connection.getresponse()
+        return response.status, response.read().decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException):
+        return 0, ""
+    finally:
+        connection.close()
