@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from mainline.files import write_text
-from mainline.loop import page_acts, page_course, page_svg, page_timeline, page_watch
+from mainline.loop import page_acts, page_svg, page_timeline, page_watch
 from mainline.loop.page_acts import rows
 from mainline.loop.page_style import STYLE
 from mainline.report import html as house
 from mainline.report.escape import html
+from mainline.rollout import course
 
 Row = Mapping[str, Any]
 COUNTS = ("No act", "One act", "Two acts", "Three acts", "Four acts", "Five acts", "Six acts",
@@ -85,7 +86,7 @@ def _numbers(story: Row) -> str:
     """The key numbers; one that is not known is left out."""
     seconds = page_svg.number(story.get("seconds"))
     rollouts = rows(story, "rollouts")
-    served = [page_course.client(r.get("client")) for r in rollouts]
+    served = [course.client(r.get("client")) for r in rollouts]
     sent, lost = (sum(s.get(k, 0) for s in served) for k in ("sent", "lost"))
     back = sum(r.get("outcome") == "rolled back" for r in rollouts)
     blocked = sum(s.get("verdict") == "FAIL" and page_timeline.word(s.get("command")) == "gate"

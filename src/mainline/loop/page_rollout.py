@@ -8,7 +8,8 @@ from typing import Any
 
 from mainline.eprocess import FIRES
 from mainline.loop import page_svg as svg
-from mainline.loop.page_course import (
+from mainline.report.escape import html
+from mainline.rollout.course import (
     ENDS,
     Course,
     any_bad,
@@ -18,7 +19,6 @@ from mainline.loop.page_course import (
     e_values,
     total,
 )
-from mainline.report.escape import html
 
 LEFT, RIGHT = 52.0, 16.0
 SHARE, BAD, EVIDENCE = 132.0, 62.0, 76.0  # heights of the three panels
@@ -35,7 +35,7 @@ def rollout(entry: Mapping[str, Any], name: str) -> str:
                 "compare it with in production. Ready and right on the rows it was asked, it "
                 f"took all traffic.{_client_words(entry)}</p>")  # fmt: skip
     found = course(entry.get("history"), version)
-    if found is None:
+    if found is None or not found.stretches:
         return (f"<p class=\"absent\">No record of live traffic for <code>{html(version)}</code>: "
                 "it did not come as far as a first stage here.</p>")  # fmt: skip
     return _figure(found, version, name) + f"<p>{_told(found)}{_client_words(entry)}</p>"

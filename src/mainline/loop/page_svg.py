@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mainline.report.escape import html
+from mainline.report.numbers import number as number
 
 WIDTH = 1040
 LETTER = 6.3  # width of a letter of 11 units, rather too wide than too narrow
@@ -39,13 +40,6 @@ class Scale:
         span = self.high - self.low
         share = (value - self.low) / span if span > 0 else 0.0
         return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
-
-
-def number(value: Any) -> float | None:
-    """`value` as a finite float, or None: a missing number, NaN or a word draws nothing."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if math.isfinite(value) else None
 
 
 def verdict_class(verdict: Any) -> str:

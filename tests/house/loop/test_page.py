@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from loopstory import story
 
-from mainline.loop import page, page_acts, page_course, page_rollout, page_svg, page_timeline
+from mainline.loop import page, page_acts, page_rollout, page_svg, page_timeline
+from mainline.rollout import course
 
 CHARTS = ("timeline", "rollout-good-change-0", "rollout-broken-release-0", "drift", "recall")
 VOID = {"meta", "br", "img", "hr", "link", "input"}
@@ -194,8 +195,8 @@ def test_a_rollout_is_read_from_its_own_part_of_the_history() -> None:
     """Of a history with several rollouts only the named one is drawn, with its own end."""
     by_act = {r["act"]: r["history"] for r in story()["rollouts"]}
     history = by_act["good-change"] + by_act["broken-release"]
-    good = page_course.course(history, "v1.1.0")
-    broken = page_course.course(history, "v1.2.0")
+    good = course.course(history, "v1.1.0")
+    broken = course.course(history, "v1.2.0")
     assert good is not None and broken is not None
     assert (good.ended, len(good.stretches)) == ("promoted", 5)
     assert (broken.ended, [s.name for s in broken.stretches]) == (
@@ -216,9 +217,9 @@ def test_a_rollback_in_the_shadow_stage_is_drawn() -> None:
 def test_what_the_client_saw_is_read_from_numbers_or_from_words() -> None:
     """The sentence of `rollout rehearse` gives the same numbers as a mapping."""
     said = "PASS rollout-traffic: 900 requests sent, 1 lost, 3 failed, 2 of 880 compared"
-    assert page_course.client(said) == {"sent": 900, "lost": 1, "wrong": 2}
-    assert page_course.client({"sent": 900, "lost": None}) == {"sent": 900}
-    assert page_course.client(None) == {}
+    assert course.client(said) == {"sent": 900, "lost": 1, "wrong": 2}
+    assert course.client({"sent": 900, "lost": None}) == {"sent": 900}
+    assert course.client(None) == {}
 
 
 def test_axes_have_round_numbers() -> None:

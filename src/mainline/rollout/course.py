@@ -1,4 +1,4 @@
-"""What the record of a rollout (history.jsonl) tells, before it is drawn."""
+"""What the record of a rollout (history.jsonl) tells, before it is drawn here or on a page."""
 
 from __future__ import annotations
 
@@ -7,9 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mainline.loop.page_svg import number
+from mainline.report.numbers import number
 
-ENDS = {"promoted": "promoted", "rolled-back": "rolled back", "aborted": "aborted"}
+ENDS = {
+    "promoted": "promoted",
+    "rolled-back": "rolled back",
+    "aborted": "aborted",
+    "observed": "observed",
+}
+BEGINNINGS = ("started", "first")
+# The share of the new version after an event that moves traffic, where the event does not say it.
+MOVES = {"started": 0.0, "first": 100.0, "promoted": 100.0, "settled": 100.0,
+         "rolled-back": 0.0, "aborted": 0.0, "observed": 0.0}  # fmt: skip
 CLIENT = re.compile(
     r"(?P<sent>\d+) requests sent, (?P<lost>\d+) lost, \d+ failed, (?P<wrong>\d+) of"
 )
@@ -33,34 +42,64 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Course:
-    """A rollout, its times in seconds since it began."""
+    """A rollout, its times in seconds since it began.
+
+    `end`, `ended` and `reason` are of its first ending: a promotion may be taken back later, which
+    is in `changes` (every line of the record that is no look) and `weights` (the new version's
+    share in per cent from each of these times on). There are no stretches where it had no stage.
+    """
 
     stretches: tuple[Stretch, ...]
     looks: tuple[tuple[float, Event], ...]
     end: float
-    ended: str | None  # promoted, rolled-back, aborted, or None where it broke off
+    ended: str | None  # promoted, rolled-back, aborted, observed, or None where it broke off
     reason: str
+    changes: tuple[tuple[float, Event], ...]
+
+    @property
+    def weights(self) -> list[tuple[float, float]]:
+        """(seconds, per cent) of each change of the new version's share, in order."""
+        out: list[tuple[float, float]] = []
+        for at, event in self.changes:
+            name = kind(event)
+            weight = number(event.get("weight")) if name == "stage" else MOVES.get(name)
+            if weight is not None and (not out or out[-1][1] != weight):
+                out.append((at, weight))
+        return out
 
 
-def course(history: Any, version: str) -> Course | None:
-    """What `history` (history.jsonl) tells of the last rollout of `version`; None of no canary."""
+def kind(event: Event) -> str:
+    """The name of an event; empty where the line has none."""
+    found = event.get("event")
+    return found if isinstance(found, str) else ""
+
+
+def course(history: Any, version: str = "") -> Course | None:
+    """What `history` (history.jsonl) tells of the last rollout of `version`, or of the last one.
+
+    None where nothing was recorded.
+    """
     lines = history if isinstance(history, list) else []
     events = [e for e in lines if isinstance(e, Mapping) and number(e.get("t")) is not None]
     events = _of_version(events, version)
-    if not any(e.get("event") == "stage" for e in events):
+    if not events:
         return None
     zero = float(events[0]["t"])
-    looks = tuple((float(e["t"]) - zero, e) for e in events if e.get("event") == "look")
-    ending = next((e for e in events if e.get("event") in ENDS), None)
+    timed = [(float(e["t"]) - zero, e) for e in events]
+    ending = next((e for e in events if kind(e) in ENDS), None)
     last = float((ending or events[-1])["t"]) - zero
     return Course(
-        _stretches(events, zero, last), looks, last,
-        str(ending["event"]) if ending else None, str((ending or {}).get("reason") or ""),
-    )  # fmt: skip
+        _stretches(events, zero, last),
+        tuple((at, e) for at, e in timed if kind(e) == "look"),
+        last,
+        kind(ending) if ending else None,
+        str((ending or {}).get("reason") or ""),
+        tuple((at, e) for at, e in timed if kind(e) != "look"),
+    )
 
 
 def _of_version(events: list[Event], version: str) -> list[Event]:
-    begun = [i for i, e in enumerate(events) if e.get("event") in ("started", "first")]
+    begun = [i for i, e in enumerate(events) if kind(e) in BEGINNINGS]
     named = [i for i in begun if version and str(events[i].get("version", "")).endswith(version)]
     if not begun:
         return events
@@ -69,7 +108,7 @@ def _of_version(events: list[Event], version: str) -> list[Event]:
 
 
 def _stretches(events: Sequence[Event], zero: float, last: float) -> tuple[Stretch, ...]:
-    entered = [e for e in events if e.get("event") == "stage"]
+    entered = [e for e in events if kind(e) == "stage"]
     out = []
     for i, event in enumerate(entered):
         start = float(event["t"]) - zero
