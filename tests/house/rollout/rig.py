@@ -14,7 +14,7 @@ from typing import Any
 
 from rollout.fake_service import score
 
-from mainline.rollout import host, rehearse, rollout, state
+from mainline.rollout import envoy, host, rehearse, rollout, state
 from mainline.rollout.traffic import Replay
 from mainline.settings import Rollout
 from mainline.verdict import StepVerdict
@@ -95,6 +95,29 @@ class Rig:
         """Move to a stage and wait for its verdict."""
         return rollout.stage(self.root, name, timeout)
 
+    def arm(self, name: str) -> state.Arm:
+        """The live version `name`."""
+        now = self.state()
+        return next(a for a in (now.canary, now.stable, now.previous) if a and a.version == name)
+
+    def turn(self, name: str, mode: str) -> None:
+        """Give the running service of version `name` another fault."""
+        envoy.ask(self.arm(name).port, f"/mode/{mode}")
+
+    def most(self, name: str) -> int:
+        """How many requests the service of version `name` had at once at most."""
+        return int(json.loads(envoy.ask(self.arm(name).port, "/load")[1])["most"])
+
+    def answering(self, requests: int = 60) -> set[str]:
+        """The versions that answer clients at the public port now."""
+        with self.traffic() as client:
+            assert self.until(lambda: client.totals.ok >= requests)
+        return {_named(m) for m in client.totals.models}
+
+    def events(self) -> list[str]:
+        """The record's events but for looks."""
+        return [e["event"] for e in state.history(self.target) if e["event"] != "look"]
+
     def pid(self, program: str) -> int:
         """The process id of a supervised program."""
         return int(host.programs(self.target)[program]["pid"])
@@ -126,6 +149,11 @@ class Rig:
     def looks(self) -> list[dict[str, Any]]:
         """The looks in the record."""
         return [e for e in state.history(self.target) if e["event"] == "look"]
+
+
+def _named(model: str) -> str:
+    """The version whose digest begins with `model`."""
+    return bytes.fromhex(model[:2]).decode("ascii")
 
 
 @contextmanager
