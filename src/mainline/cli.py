@@ -165,12 +165,20 @@ def archive(version: str, push: Push = False, reason: Reason = "") -> None:
     """Mark a version as one that is not to be used again."""
     from mainline.register import lifecycle as step
 
-    console.done(step.archive(root(), version, push=push, reason=reason))
+    console.done(step.put_away(root(), version, "archived", push=push, reason=reason))
+
+
+@app.command()
+def reject(version: str, push: Push = False, reason: Reason = "") -> None:
+    """Mark a version as one that its rollout found to be bad."""
+    from mainline.register import lifecycle as step
+
+    console.done(step.put_away(root(), version, "rejected", push=push, reason=reason))
 
 
 @app.command()
 def history() -> None:
-    """Who registered, promoted, rolled back and archived what, when and why."""
+    """Who registered, promoted, rolled back, archived and rejected what, when and why."""
     from mainline.register import lifecycle as step
 
     console.done(step.history(root()))

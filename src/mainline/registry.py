@@ -16,7 +16,10 @@ from pathlib import Path
 from mainline.errors import UsageError
 from mainline.git import git
 
-STAGES = ("dev", "staging", "prod", "archived")
+STAGES = ("dev", "staging", "prod", "archived", "rejected")
+# A version whose last assignment is to one of these is not used: put away by a person, or
+# rolled back by its own rollout. An assignment to another stage lifts it.
+AWAY = ("archived", "rejected")
 TRAILERS = ("Model-Digest", "Data-Digest", "Split-Digest", "Policy-Digest", "Base", "Verdict",
             "Accepted-By", "Pull-Request", "Run", "SBOM-Digest", "Signed-By")  # fmt: skip
 # Of an assignment: its version, the one that stood there before, and whether that was taken back.
@@ -198,10 +201,33 @@ def at_stage(root: Path, model: str, stage: str) -> Version | None:
     return found[-1] if found else None
 
 
-def archived(found: Iterable[Move]) -> set[str]:
-    """The names of the versions whose last assignment among `found` is to `archived`."""
+def put_away(found: Iterable[Move]) -> dict[str, str]:
+    """Name -> `archived` or `rejected` of each version whose last assignment is to that.
+
+    Such a version is neither rolled out nor the aim of a rollback.
+    """
     last = {m.version.name: m.stage for m in found}
-    return {name for name, stage in last.items() if stage == "archived"}
+    return {name: stage for name, stage in last.items() if stage in AWAY}
+
+
+def healthy(found: Iterable[Move]) -> list[Version]:
+    """The versions that stood at prod and were not found to be bad there, the last one first.
+
+    Bad is what was put away, and what gave way to an older version: it was taken back. What stands
+    at prod now is among them.
+    """
+    moved = list(found)
+    away, stood = put_away(moved), [m.version for m in moved if m.stage == "prod"]
+    good: dict[str, Version] = {}
+    bad = set(away)
+    for place, version in reversed(list(enumerate(stood))):
+        if version.name in good or version.name in bad:
+            continue
+        if place + 1 == len(stood) or stood[place + 1].number > version.number:
+            good[version.name] = version
+        else:
+            bad.add(version.name)
+    return list(good.values())
 
 
 def find(root: Path, model: str, version: str | None) -> Version:

@@ -205,17 +205,11 @@ def _judged(work: Work, pair: Pair, joined: pd.DataFrame, result: bases.BaseResu
 
 
 def healthy_before(root: Path, model: str, digest: str | None) -> registry.Version | None:
-    """The version with this digest that stood at prod before and was followed by a newer one.
-
-    A version that was archived, or that gave way to an older one, was found to be bad.
-    """
-    stood = registry.assignments(root, model, "prod")
-    archived = {v.name for v in registry.assignments(root, model, "archived")}
-    for place, version in reversed(list(enumerate(stood[:-1]))):
-        if version.digest == digest and digest is not None and version.name not in archived:
-            later = [v for v in stood[place + 1 :] if v.name != version.name]
-            return version if later and later[0].number > version.number else None
-    return None
+    """The version with this digest that stood at prod before, healthy, and no longer does."""
+    moves = registry.moves(root, model)
+    now = next((m.version.name for m in reversed(moves) if m.stage == "prod"), None)
+    good = [v for v in registry.healthy(moves) if v.name != now and digest is not None]
+    return next((v for v in good if v.digest == digest), None)
 
 
 def _cost(work: Work, base: dict[str, float], model: bundle.Bundle) -> list[Check]:

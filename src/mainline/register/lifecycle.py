@@ -1,4 +1,4 @@
-"""The life of a version: promoted to a stage, rolled back, archived, and the record of it all.
+"""The life of a version: promoted, rolled back, archived, rejected, and the record of it all.
 
 Each is one more tag, never a moved or deleted one, and each says the same when it is run again:
 what is so already is not done twice, by whomever and from however many clones.
@@ -6,7 +6,9 @@ what is so already is not done twice, by whomever and from however many clones.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 from mainline import registry, settings
 from mainline.errors import RaceError, UsageError
 from mainline.git import require_history
+from mainline.github import write_output
 from mainline.register import message, tags, verify
 from mainline.register.tags import View, Wanted
 from mainline.register.trust import NotTrusted
@@ -30,15 +33,15 @@ def assign(
     Raises UsageError for an unknown stage or version, NotTrusted (10) for a version that must not
     come to prod, RaceError (24) when others were faster again and again.
     """
-    if stage == "archived":
-        return archive(root, version, push=push, reason=reason)
+    if stage in registry.AWAY:
+        return put_away(root, version, stage, push=push, reason=reason)
     if stage not in registry.STAGES:
         raise UsageError(f"There is no stage {stage!r}", f"Stages: {', '.join(registry.STAGES)}")
 
     def decide(seen: View) -> Wanted | Document:
         wanted = _find(seen, version)
         now = at(seen.moves, stage)
-        if now and now.version.tag == wanted.tag and not _archived(seen, wanted):
+        if now and now.version.tag == wanted.tag and not _away(seen, wanted):
             return _done(wanted, stage, "", f"{wanted.tag} is at {stage} already")
         if stage == "prod":
             _require(root, seen, wanted)
@@ -47,8 +50,10 @@ def assign(
     return _settle(root, decide, push=push)
 
 
-def archive(root: Path, version: str, *, push: bool = False, reason: str = "") -> Document:
-    """Mark `version` as one that is not to be used: no rollback chooses it.
+def put_away(
+    root: Path, version: str, stage: str, *, push: bool = False, reason: str = ""
+) -> Document:  # fmt: skip
+    """Mark `version` as `archived` or `rejected`: it is not started, and no rollback chooses it.
 
     Raises UsageError for what stands at prod; like `assign` otherwise.
     """
@@ -60,9 +65,9 @@ def archive(root: Path, version: str, *, push: bool = False, reason: str = "") -
             raise UsageError(
                 f"{wanted.tag} is at prod", "Promote another version or roll back first"
             )
-        if _archived(seen, wanted):
-            return _done(wanted, "archived", "", f"{wanted.tag} is archived already")
-        return _move(seen, wanted, "archived", reason, {})
+        if _away(seen, wanted) == stage:
+            return _done(wanted, stage, "", f"{wanted.tag} is {stage} already")
+        return _move(seen, wanted, stage, reason, {})
 
     return _settle(root, decide, push=push)
 
@@ -73,8 +78,9 @@ def rollback(
     """Put the version before, or the one that is named, back at prod.
 
     What was rolled back stands in the tag, so that the same command run twice, or by two people,
-    goes back once. Raises UsageError where there is nothing to go back to, RaceError (24) where
-    prod has moved to another version while this was decided.
+    goes back once; `from` in what is returned, and an output of the workflow's step, is the version
+    that was rolled back. Raises UsageError where there is nothing to go back to, RaceError (24)
+    where prod has moved to another version while this was decided.
     """
     first: list[Version] = []
 
@@ -83,15 +89,17 @@ def rollback(
         if now is None:
             raise UsageError("No version stands at prod", "Use `./mainline promote VERSION`")
         if version is None and now.back_from:
-            return _done(now.version, "prod", "", (
+            return _back(now.back_from, _done(now.version, "prod", "", (
                 f"{now.version.tag} is at prod already, rolled back from {now.back_from} at "
                 f"{utc(now.when)}; name a version to go further back"
-            ))  # fmt: skip
+            )))  # fmt: skip
         wanted = _find(seen, version) if version else before(seen.moves)
         if wanted.tag == now.version.tag:
-            return _done(wanted, "prod", "", f"{wanted.tag} is at prod already")
-        if _archived(seen, wanted):
-            raise UsageError(f"{wanted.tag} is archived", "Choose another version, or promote it")
+            return _back(now.back_from, _done(wanted, "prod", "", (
+                f"{wanted.tag} is at prod already"
+            )))  # fmt: skip
+        if away := _away(seen, wanted):
+            raise UsageError(f"{wanted.tag} is {away}", "Choose another version, or promote it")
         first.append(now.version)
         if first[0].tag != now.version.tag:
             raise RaceError(
@@ -100,18 +108,26 @@ def rollback(
             )
         _require(root, seen, wanted)
         said = {"Before": now.version.name, "Rolled-Back-From": now.version.name}
-        return _move(seen, wanted, "prod", reason, said)
+        made = _move(seen, wanted, "prod", reason, said)
+        return replace(made, document=_back(now.version.name, made.document))
 
-    return _settle(root, decide, push=push)
+    done = _settle(root, decide, push=push)
+    write_output({"version": done["version"], "from": done["from"]}, os.environ)
+    return done
+
+
+def _back(name: str, document: Document) -> Document:
+    """What a rollback says, with the `name` of the version that was rolled back."""
+    return {**document, "from": name}
 
 
 def before(moves: list[Move]) -> Version:
-    """The version that stood at prod before the one that does, less archived ones.
+    """The version that stood at prod before the one that does, less those that were put away.
 
     Raises UsageError where there is none.
     """
     stood = [m.version for m in moves if m.stage == "prod"]
-    gone = registry.archived(moves)
+    gone = registry.put_away(moves)
     for version in reversed(stood[:-1]):
         if version.tag != stood[-1].tag and version.name not in gone:
             return version
@@ -149,8 +165,8 @@ def _registered(version: Version) -> Document:
 
 
 def _moved(move: Move) -> Document:
-    event = "rolled back" if move.back_from else "archived" if move.stage == "archived" else (
-        "promoted")  # fmt: skip
+    event = "rolled back" if move.back_from else (
+        move.stage if move.stage in registry.AWAY else "promoted")  # fmt: skip
     return {"when": utc(move.when), "event": event, "version": move.version.name,
             "stage": move.stage, "count": move.count, "by": move.by, "reason": move.reason,
             "back_from": move.back_from or None, "tag": move.tag,
@@ -163,6 +179,7 @@ def _line(event: Document) -> str:
         "promoted": f"to {event['stage']}",
         "rolled back": f"to {event['stage']}, back from {event['back_from']}",
         "archived": "archived",
+        "rejected": "rejected",
     }[event["event"]]
     why = f": {event['reason']}" if event["reason"] else ""
     return f"{event['when']}  {event['version']:<9} {what}, by {event['by'] or 'unknown'}{why}"
@@ -195,8 +212,9 @@ def _require(root: Path, seen: View, version: Version) -> None:
         verify.require(root, version)
 
 
-def _archived(seen: View, version: Version) -> bool:
-    return version.name in registry.archived(seen.moves)
+def _away(seen: View, version: Version) -> str:
+    """`archived` or `rejected` where `version` is that, else empty."""
+    return registry.put_away(seen.moves).get(version.name, "")
 
 
 def _move(

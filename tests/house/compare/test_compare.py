@@ -211,7 +211,7 @@ def test_a_model_that_was_healthy_in_production_passes_as_a_revert(
     found = document(released)
     assert found["revert"] == "v1.0.0"
     assert {m["verdict"] for m in found["metrics"]} == {None}
-    git(released, "tag", "-a", "card-fraud#archived#1", "-m", "found to be bad", first)
+    git(released, "tag", "-a", "card-fraud#archived#3", "-m", "found to be bad", first)
     call(released, "compare")
     assert "revert" not in reasons(released)
 
@@ -236,12 +236,14 @@ def test_who_was_healthy_in_production(
         number = tuple(map(int, name.removeprefix("v").split(".")))
         return registry.Version("m", number, name, {"Model-Digest": f"sha256:{name}"})
 
-    listed = {"prod": [version(s) for s in stages], "archived": []}
-    monkeypatch.setattr(registry, "assignments", lambda root, model, stage: listed[stage])
+    moved = [registry.Move("prod", n, version(s)) for n, s in enumerate(stages)]
+    monkeypatch.setattr(registry, "moves", lambda root, model: moved)
     back = compare.healthy_before(tmp_path, "m", "sha256:v1.0.0")
     assert (back.name if back else None) == found
-    listed["archived"] = [version("v1.0.0")]
-    assert compare.healthy_before(tmp_path, "m", "sha256:v1.0.0") is None
+    for away in registry.AWAY:
+        moved.append(registry.Move(away, len(moved), version("v1.0.0")))
+        assert compare.healthy_before(tmp_path, "m", "sha256:v1.0.0") is None
+        moved.pop()
 
 
 def test_a_column_that_is_gone_is_read_from_the_bases_own_rows(branch: Path, call: Call) -> None:

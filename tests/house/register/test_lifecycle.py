@@ -85,22 +85,52 @@ def test_after_a_new_promotion_one_can_roll_back_again(three: Path) -> None:
     assert lifecycle.rollback(three)["version"] == "v1.0.1"
 
 
-def test_an_archived_version_is_not_chosen(three: Path) -> None:
+@pytest.mark.parametrize("away", registry.AWAY)
+def test_a_version_that_was_put_away_is_not_chosen(three: Path, away: str) -> None:
     """A rollback passes over it, and one to it by name is refused; a promotion brings it back."""
-    lifecycle.archive(three, "v1.0.1", reason="it leaked the label")
-    assert not lifecycle.archive(three, "v1.0.1")["changed"]
-    with pytest.raises(UsageError, match="is archived"):
+    lifecycle.put_away(three, "v1.0.1", away, reason="it leaked the label")
+    assert not lifecycle.put_away(three, "v1.0.1", away)["changed"]
+    with pytest.raises(UsageError, match=f"is {away}"):
         lifecycle.rollback(three, "v1.0.1")
     assert lifecycle.rollback(three)["version"] == "v1.0.0"
     lifecycle.assign(three, "v1.0.1", "staging")
-    assert registry.archived(registry.moves(three, MODEL)) == set()
+    assert registry.put_away(registry.moves(three, MODEL)) == {}
 
 
-def test_what_stands_at_prod_is_not_archived(three: Path) -> None:
+@pytest.mark.parametrize("away", registry.AWAY)
+def test_what_stands_at_prod_is_not_put_away(three: Path, away: str) -> None:
     """Else nothing that should run would be left."""
     with pytest.raises(UsageError, match="is at prod"):
-        lifecycle.assign(three, "v1.0.2", "archived")
-    assert "archived" not in " ".join(local(three))
+        lifecycle.assign(three, "v1.0.2", away)
+    assert away not in " ".join(local(three))
+
+
+def test_a_rollback_says_what_was_rolled_back(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a later step of the workflow, and the same when it is run again: that rejects it."""
+    outputs = three.parent / "outputs"
+    monkeypatch.setenv("GITHUB_OUTPUT", str(outputs))
+    for _ in range(2):
+        assert lifecycle.rollback(three, push=True)["from"] == "v1.0.2"
+    assert outputs.read_text() == "version=v1.0.1\nfrom=v1.0.2\n" * 2
+    assert lifecycle.put_away(three, "v1.0.2", "rejected", push=True, reason="wrong")["changed"]
+    assert registry.put_away(registry.moves(three, MODEL)) == {"v1.0.2": "rejected"}
+    with pytest.raises(UsageError, match="is rejected"):
+        lifecycle.rollback(three, "v1.0.2")
+
+
+def test_who_was_healthy(three: Path) -> None:
+    """What stood at prod and gave way to something newer; not what was taken back or put away."""
+
+    def good() -> list[str]:
+        return [v.name for v in registry.healthy(registry.moves(three, MODEL))]
+
+    assert good() == ["v1.0.2", "v1.0.1", "v1.0.0"]
+    lifecycle.rollback(three)
+    assert good() == ["v1.0.1", "v1.0.0"]
+    lifecycle.put_away(three, "v1.0.0", "archived")
+    assert good() == ["v1.0.1"]
+    lifecycle.assign(three, "v1.0.2", "prod")
+    assert good() == ["v1.0.2", "v1.0.1"]
 
 
 def test_with_nothing_before_there_is_no_rollback(shop: Path) -> None:
@@ -138,7 +168,7 @@ def test_a_version_that_comes_to_prod_meanwhile_is_not_archived(
     """Two moves of one version under two names, of which the second sees the first."""
     _meanwhile(monkeypatch, lambda: lifecycle.assign(three, "v1.0.0", "prod", push=True))
     with pytest.raises(UsageError, match="is at prod"):
-        lifecycle.archive(three, "v1.0.0", push=True)
+        lifecycle.put_away(three, "v1.0.0", "rejected", push=True)
 
 
 def _meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
@@ -220,7 +250,7 @@ def test_what_stands_at_prod_already_is_not_asked_again(
 
 def test_the_history_tells_who_when_and_why_in_order(three: Path, call: Call) -> None:
     """Registrations and moves by time; the same for machines."""
-    lifecycle.archive(three, "v1.0.0", reason="too old")
+    lifecycle.put_away(three, "v1.0.0", "archived", reason="too old")
     lifecycle.rollback(three, reason="slow")
     said = call(three, "history").out.splitlines()
     assert [line.split("  ", 1)[1].strip() for line in said] == [
@@ -248,6 +278,8 @@ def test_the_commands_call_all_this(three: Path, call: Call) -> None:
     assert call(three, "promote", "v1.0.0", "--to", "dev", "--reason", "try").status == 0
     assert "back" in call(three, "rollback", "--push", "--reason", "bad").out or prod(three)
     assert call(three, "archive", "v1.0.2", "--push").status == 0
+    assert call(three, "reject", "v1.0.2", "--push", "--reason", "slow").status == 0
+    assert "rejected, by Ann: slow" in call(three, "history").out
     assert call(three, "promote", "v1.0.1", "--to", "archived").status == 2
     assert prod(three)[-1] == "v1.0.1"
 
