@@ -388,11 +388,24 @@ def rollout_status() -> None:
 
 
 @rollout.command("history")
-def rollout_history() -> None:
+def rollout_history(
+    version: Annotated[
+        str, typer.Option(help="whose rollout is drawn; default: the last one's")
+    ] = "",
+    picture: Annotated[
+        Path | None, typer.Option(help="draw it into this file (.svg, .png, .pdf)")
+    ] = None,
+) -> None:
     """Who did what, and the numbers of each look."""
     from mainline.rollout import rollout as step
 
-    console.done({"history": step.history(root())})
+    found = step.history(root())
+    if picture is None:
+        console.done({"history": found})
+        return
+    from mainline.rollout.picture import draw
+
+    console.done({"text": f"Drawn into {draw(found, picture, version)}"})
 
 
 @rollout.command("down")
