@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mainline.eprocess import FIRES
-from mainline.errors import NotMeasured
+from mainline.errors import NotMeasured, UsageError
 from mainline.files import replacing
 from mainline.report.numbers import number
 from mainline.rollout.course import ENDS, Course, any_bad, count, course, kind
@@ -38,10 +38,10 @@ def draw(history: Sequence[Mapping[str, Any]], path: Path, version: str = "") ->
     """Draw the last rollout of `version` (or of all) in `history` into `path`; returns `path`.
 
     The form is that of its suffix (.svg, .png, .pdf); the same record is the same bytes. Raises
-    NotMeasured (12) where nothing was rolled out, or where the suffix is unknown.
+    NotMeasured (12) where nothing was rolled out, UsageError (2) for another suffix.
     """
     if path.suffix not in (".svg", ".png", ".pdf"):
-        raise NotMeasured(f"{path.name} is no picture", "Name a file that ends in .svg or .png")
+        raise UsageError(f"{path.name} is no picture", "Name a file that ends in .svg or .png")
     found = course(list(history), version)
     if found is None or not found.weights:
         raise NotMeasured(
@@ -108,7 +108,7 @@ def _share(axes: Axes, found: Course, last: float, size: float) -> None:
     axes.step(at, weight, where="post", color=CANARY, lw=1.6)
     for i, stretch in enumerate(s for s in found.stretches if not s.weight):
         axes.axvspan(stretch.start / size, stretch.end / size, facecolor="none", edgecolor=CANARY,
-                     hatch="..", lw=0, alpha=0.5,
+                     hatch="\\\\", lw=0, alpha=0.45,
                      label="" if i else "copies only")  # fmt: skip
     looks = [(t, count(look, "n", "canary"), count(look, "n", "stable"))
              for t, look in found.looks if look.get("weight")]  # fmt: skip
