@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FIRES = 20.0  # e >= 20: at most one false alarm in 20 streams, if watched for ever
 QUALITY_BETS = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
+WATCH_BETS = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 25.0)  # a promotion may fail altogether
 RISK_RATIOS = (1.5, 2.0, 3.0, 5.0, 10.0, 50.0)
 STAKE_EVERY = 50  # outcomes
 HIGHEST_BET = 0.98  # a bet on certainty would be ruined by a single good outcome
@@ -86,6 +88,92 @@ def log_e_ratio(
     The e-values for `ratios` are mixed in equal parts. A look with only one arm says nothing.
     """
     return float(_mean_in_logs(_ratio_paths(canary_errors, stable_errors, canary_share, ratios)))
+
+
+def log_e_restarted(
+    canary_errors: Sequence[int],
+    stable_errors: Sequence[int],
+    canary_share: Sequence[float],
+    ratios: Sequence[float] = RISK_RATIOS,
+) -> float:
+    """log_e_ratio over stages, begun anew with each: for a canary that was good until then.
+
+    The j-th stage starts with a stake of its own, 1 / ((j + 1) (j + 2)) of the whole, as in
+    `quality`; what is staked later is kept at its worth until then. Without it, thousands of good
+    mirrored copies would have to be outweighed before errors of users could count.
+    """
+    if not len(canary_errors) == len(stable_errors) == len(canary_share):
+        raise ValueError("stages do not match")
+    stages = len(canary_share)
+    paths = [0.0] * len(ratios)
+    terms = []
+    for j in reversed(range(stages)):
+        p, x, y = canary_share[j], canary_errors[j], stable_errors[j]
+        if 0 < p < 1 and (x or y):
+            for k, r in enumerate(ratios):
+                lift = r * p + 1 - p
+                paths[k] += x * math.log(r / lift) - y * math.log(lift)
+        top = max(paths)
+        mean = top + math.log(math.fsum(math.exp(v - top) for v in paths) / len(ratios))
+        terms.append(mean - math.log((j + 1) * (j + 2)))
+    terms.append(-math.log(stages + 1))
+    top = max(terms)
+    return top + math.log(math.fsum(math.exp(v - top) for v in terms))
+
+
+@dataclass
+class Detector:
+    """`quality` for counts as they come, in constant space: e against "the rate is <= `bound`".
+
+    `begun` (bets,) are the logarithms of what each bet is worth, `stakes` how many blocks of at
+    least STAKE_EVERY outcomes have been begun, `since` how many outcomes the last one has. Within
+    one `add` the order of outcomes does not count.
+    """
+
+    bound: float
+    bets: Sequence[float] = WATCH_BETS
+    begun: list[float] = field(default_factory=list)
+    stakes: int = 0
+    since: int = STAKE_EVERY
+    n: int = 0
+    bad: int = 0
+
+    def add(self, bad: int, n: int) -> None:
+        """Take `n` more outcomes, `bad` of them bad; ValueError unless 0 <= bad <= n."""
+        if not 0 <= bad <= n:
+            raise ValueError(f"no outcomes: {bad} of {n}")
+        rates = self._rates()
+        if not n or not rates:
+            return
+        if self.since >= STAKE_EVERY:
+            stake = -math.log((self.stakes + 1) * (self.stakes + 2))
+            old = self.begun or [-math.inf] * len(rates)
+            self.begun = [_add_in_logs(v, stake) for v in old]
+            self.stakes, self.since = self.stakes + 1, 0
+        self.begun = [
+            v + bad * math.log(q / self.bound) + (n - bad) * math.log((1 - q) / (1 - self.bound))
+            for v, q in zip(self.begun, rates, strict=True)
+        ]
+        self.since += n
+        self.n, self.bad = self.n + n, self.bad + bad
+
+    @property
+    def log_e(self) -> float:
+        """The logarithm of the e-value now; 0 before anything was seen."""
+        if not self.begun:
+            return 0.0
+        top = max(self.begun)
+        mean = top + math.log(sum(math.exp(v - top) for v in self.begun) / len(self.begun))
+        return _add_in_logs(mean, -math.log(self.stakes + 1))
+
+    def _rates(self) -> list[float]:
+        rates = sorted({min(b * self.bound, HIGHEST_BET) for b in self.bets})
+        return [q for q in rates if 0 < self.bound < q]
+
+
+def _add_in_logs(a: float, b: float) -> float:
+    low, high = sorted((a, b))
+    return high + math.log1p(math.exp(low - high))
 
 
 def log_e_reverse(

@@ -9,9 +9,10 @@ from typing import Any
 
 from mainline import eprocess
 from mainline.rollout.access import ArmCounts
-from mainline.rollout.judge import Answers, Evidence, Limits, StageCounts
+from mainline.rollout.facts import Answers, Evidence, Limits, Recorded, StageCounts
 from mainline.rollout.predictions import Seen, Watch
-from mainline.rollout.state import State
+from mainline.rollout.spread import Spread
+from mainline.rollout.state import State, seconds_in
 
 
 def gather(
@@ -29,18 +30,24 @@ def gather(
         if stage.name == state.stage or arms:
             stages.append(
                 StageCounts(stage.name, stage.weight, stage.requests,
-                            arms.get("canary", ArmCounts()), arms.get("stable", ArmCounts()))
+                            arms.get("canary", ArmCounts()), arms.get("stable", ArmCounts()),
+                            stage.min_seconds, stage.judge)
             )  # fmt: skip
         if stage.name == state.stage:
             break
-    return Evidence(tuple(stages), answers(state, watch), lost, False, unread + watch.unread)
+    said = answers(state, watch, routes.get(str(state.stage), ""))
+    return Evidence(tuple(stages), said, lost, False, unread + watch.unread,
+                    seconds_in(state))  # fmt: skip
 
 
-def answers(state: State, watch: Watch) -> Answers:
-    """What the prediction log says of the canary of `state`."""
+def answers(state: State, watch: Watch, generation: str) -> Answers:
+    """What the prediction log says of the canary of `state`.
+
+    Scores and decisions of users are of this `generation` alone: arms that were asked at other
+    times had other users.
+    """
     canary = watch.seen.get(state.canary.digest if state.canary else "", Seen())
     stable = watch.seen.get(state.stable.digest if state.stable else "", Seen())
-    recorded = state.limits.get("recorded")
     return Answers(
         given=bool(state.canary and state.canary.digest in watch.expected),
         compared=canary.compared,
@@ -48,9 +55,11 @@ def answers(state: State, watch: Watch) -> Answers:
         stable_wrong=stable.wrong,
         pairs=watch.pairs.n,
         mean=watch.pairs.mean,
-        recorded=(float(recorded[0]), float(recorded[1])) if recorded else None,
+        recorded=Recorded.read(state.limits.get("recorded")),
         scored=canary.n,
         constant=canary.n > 0 and canary.low == canary.high and stable.low != stable.high,
+        canary=watch.spreads.get(f"{generation}/canary", Spread()),
+        stable=watch.spreads.get(f"{generation}/stable", Spread()),
     )
 
 

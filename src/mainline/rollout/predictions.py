@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mainline.rollout.access import Tail, parse
+from mainline.rollout.spread import Spread
 
 REPLAY = re.compile(r"^replay-(\d+)-\w+$")
 WAITING = 20_000  # halves of pairs that are remembered
@@ -77,14 +78,19 @@ class Timing:
 
 @dataclass
 class Watch:
-    """Follows the prediction log; all that it knows is in `pairs`, `seen` and `timings`."""
+    """Follows the prediction log; all that it knows is in `pairs`, `seen`, `timings`, `spreads`.
+
+    `spreads` are the answers to users by generation and arm, cut at `edges`.
+    """
 
     folder: Path
     expected: Mapping[str, Sequence[Sequence[float]]]
     slow_ms: float
+    edges: Sequence[float] = ()
     pairs: Pairs = field(default_factory=Pairs)
     seen: dict[str, Seen] = field(default_factory=dict)
     timings: dict[str, Timing] = field(default_factory=dict)
+    spreads: dict[str, Spread] = field(default_factory=dict)
     unread: int = 0
     _tails: dict[str, Tail] = field(default_factory=dict)
     _waiting: OrderedDict[str, tuple[str, float]] = field(default_factory=OrderedDict)
@@ -126,6 +132,9 @@ class Watch:
         seen = self.seen.setdefault(digest, Seen())
         seen.score(float(scores[0]))
         self._compare(seen, digest, request, scores)
+        if arm in ("canary", "stable"):
+            spread = self.spreads.setdefault(f"{record.get('generation')}/{arm}", Spread())
+            spread.add(float(scores[0]), record.get("decision"), self.edges)
         if arm in ("shadow", "stable"):
             # A request may have many rows: each of them is half of a pair.
             self._pair(arm, f"{request}/{record.get('row')}", float(scores[0]))
@@ -152,6 +161,7 @@ class Watch:
             "pairs": asdict(self.pairs),
             "seen": {k: asdict(v) for k, v in self.seen.items()},
             "timings": {k: asdict(v) for k, v in self.timings.items()},
+            "spreads": {k: v.to_dict() for k, v in self.spreads.items()},
             "unread": self.unread,
             "tails": {k: [t.inode, t.offset] for k, t in self._tails.items()},
         }
@@ -161,6 +171,7 @@ class Watch:
         self.pairs = Pairs(**document["pairs"])
         self.seen = {k: Seen(**v) for k, v in document["seen"].items()}
         self.timings = {k: Timing(**v) for k, v in document["timings"].items()}
+        self.spreads = {k: Spread(**v) for k, v in document["spreads"].items()}
         self.unread = document["unread"]
         self._tails = {k: Tail(Path(k), *v) for k, v in document["tails"].items()}
 
