@@ -15,7 +15,8 @@ from typing import Any
 
 from mainline.files import write_json
 from mainline.rollout import envoy, host
-from mainline.rollout.state import State, held, locked, read, record, swap
+from mainline.rollout.state import State, locked, read, record, swap
+from mainline.rollout.transitions import rolled_back, taken_back
 from mainline.verdict import StepVerdict, Verdict
 
 LEASE_SECONDS = 3.0
@@ -48,13 +49,15 @@ def change(
         new = swap(target, old, wanted)
         record(target, event, generation=new.generation, stage=new.stage or old.stage,
                weight=new.weight, status=new.status, reason=new.reason, **notes)  # fmt: skip
-        shown = envoy.apply(target, host.ports(target), new) if moved else True
+        served = moved and new.stable is not None and new.stable.port
+        shown = envoy.apply(target, host.ports(target), new) if served else True
         return new, shown
 
 
 def _serves(state: State) -> tuple[Any, ...]:
     live = state.running and state.stage is not None
-    return (state.stable, state.canary, state.previous, live, state.weight if live else 0)
+    served = [a if a and a.port else None for a in (state.stable, state.canary, state.previous)]
+    return (*served, live, state.weight if live else 0)
 
 
 def reconcile(target: Path) -> bool:
@@ -62,17 +65,9 @@ def reconcile(target: Path) -> bool:
     # Both waits together are shorter than the guard's lease.
     with locked(target, wait=0.5):
         state = read(target)
-        if not state.stable:
+        if not state.stable or not state.stable.port:
             return True
         return envoy.apply(target, host.ports(target), state, wait=1.5)
-
-
-def rolled_back(state: State, status: str, reason: str) -> State | None:
-    """The state after a rollback to stable: one way, whoever asks. None when none is running."""
-    if not state.running:
-        return None
-    return replace(state, status=status, reason=reason, weight=0, hold_until=None,
-                   hold_monotonic=None)  # fmt: skip
 
 
 def roll_back(
@@ -103,17 +98,13 @@ def give_verdict(
            verdict=verdict.verdict.value)  # fmt: skip
 
 
-def enter(state: State, name: str) -> State:
-    """`state` with its traffic in the stage `name`, held from now."""
-    stage = next(s for s in state.plan if s.name == name)
-    return held(replace(state, stage=name, weight=stage.weight))
+def take_back(target: Path, state: State, reason: str) -> None:
+    """After a promotion: all traffic to the old, warm version, unless `state` is over."""
 
+    def decide(now: State) -> State | None:
+        return taken_back(now, reason) if now.started == state.started else None
 
-def settled(state: State) -> State:
-    """The state after a promotion: the canary is stable, the old one stays warm as previous."""
-    return replace(state, status="promoted", reason="", stable=state.canary, canary=None,
-                   previous=state.stable, weight=0, hold_until=None,
-                   hold_monotonic=None)  # fmt: skip
+    change(target, "rolled-back", decide, 1.0, by="guard")
 
 
 def write_progress(target: Path, document: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from mainline.errors import MainlineError
 from mainline.rollout import actions, envoy, host
 from mainline.rollout.access import ArmCounts, Look, Tail, count, percentile
+from mainline.rollout.facts import Recorded
 from mainline.rollout.predictions import Timing, Watch, load_expected
 from mainline.rollout.route import cluster_name
 from mainline.rollout.state import State, boot_id, read, record
@@ -51,7 +52,9 @@ class Guard:
     def _new_watch(self, limits: Any) -> Watch:
         folder = Path(os.environ.get("MAINLINE_LOG") or self.target / "predictions")
         expected = load_expected(self.target / "expected.json")
-        return Watch(folder, expected, float(limits.get("latency_ms", 250.0)))
+        recorded = Recorded.read(limits.get("recorded"))
+        edges = recorded.edges if recorded else ()
+        return Watch(folder, expected, float(limits.get("latency_ms", 250.0)), edges)
 
     def _resume(self, kept: dict[str, Any]) -> None:
         state = read(self.target)
@@ -212,7 +215,8 @@ class Guard:
 
     def _check_route(self, state: State) -> None:
         """Bring up an Envoy that shows another generation than the state on disk."""
-        if not state.stable or time.monotonic() - self.checked < CHECK_SECONDS:
+        served = state.stable and state.stable.port
+        if not served or time.monotonic() - self.checked < CHECK_SECONDS:
             return
         self.checked = time.monotonic()
         with contextlib.suppress(OSError, ValueError):

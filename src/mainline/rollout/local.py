@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import shutil
+import signal
+import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mainline.errors import MainlineError, RaceError
 from mainline.files import short
@@ -18,6 +22,8 @@ from mainline.rollout import actions, envoy, host, state
 from mainline.rollout.state import Arm, State
 from mainline.rollout.target import Ask
 from mainline.serve import keys
+
+KEPT = "bentos"  # artifacts of the versions that run, where the folder outlives the checkout
 
 
 class LocalTarget:
@@ -76,11 +82,29 @@ class LocalTarget:
         program = "model-" + short(digest)
         now = self.read()
         known = next((a for a in (now.stable, now.canary, now.previous)
-                      if a and a.digest == digest), None)  # fmt: skip
-        arm = known or Arm(version, digest, host.free_port(), program, str(artifact))
-        argv = [a.replace("{port}", str(arm.port)) for a in command or serve_command(artifact)]
-        host.add_program(self.folder, program, argv, self.folder)
+                      if a and a.port and a.digest == digest), None)  # fmt: skip
+        kept = artifact if command else self._kept(artifact, digest)
+        arm = known or Arm(version, digest, host.free_port(), program, str(kept))
+        argv = [a.replace("{port}", str(arm.port)) for a in command or serve_command(kept)]
+        host.add_program(self.folder, program, argv, self._checkout() or self.folder)
         return arm
+
+    def _checkout(self) -> Path | None:
+        """The checkout that this folder is in, whose settings its services follow."""
+        parent = self.folder.parent
+        return parent if (parent / "params.yaml").is_file() else None
+
+    def _kept(self, artifact: Path, digest: str) -> Path:
+        """The artifact, copied into the folder where that outlives the checkout."""
+        if self._checkout() or artifact.resolve().is_relative_to(self.folder):
+            return artifact
+        place = self.folder / KEPT / short(digest)
+        if not place.is_dir():
+            half = place.with_name(f".tmp-{os.getpid()}-{place.name}")
+            shutil.rmtree(half, ignore_errors=True)
+            shutil.copytree(artifact, half)
+            half.rename(place)
+        return place
 
     def ask(self, arm: Arm, questions: Sequence[Ask]) -> list[tuple[int, str]]:
         """Status and body of each answer of `arm`'s own service; status 0 where none came."""
@@ -100,6 +124,10 @@ class LocalTarget:
         for name in host.programs(self.folder):
             if name not in live and name not in host.OWN:
                 host.remove_program(self.folder, name)
+        names = {p.removeprefix("model-") for p in live}
+        for place in (self.folder / KEPT).glob("*"):
+            if place.name not in names:
+                shutil.rmtree(place, ignore_errors=True)
 
     def expect(self, answers: Mapping[str, Sequence[Sequence[float]]] | None) -> None:
         """Keep offline answers by model digest."""
@@ -136,6 +164,56 @@ def serve_command(artifact: Path) -> list[str]:
     """How one version is started; `{port}` stands for its port."""
     return [sys.executable, "-m", "mainline", "serve", "--bento", str(artifact.resolve()),
             "--port", "{port}", "--host", "127.0.0.1"]  # fmt: skip
+
+
+class Trial:
+    """A service that is asked a few questions and stopped: no target, and nothing beside it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], said: BinaryIO) -> None:
+        self.process, self.said = process, said
+
+    def ask(self, arm: Arm, questions: Sequence[Ask]) -> list[tuple[int, str]]:
+        """Status and body of each answer; status 0 where none came."""
+        return [_request(arm.port, q) for q in questions]
+
+    def ended(self, arm: Arm) -> str | None:
+        """Its last words where it ended, None while it runs."""
+        if self.process.poll() is None:
+            return None
+        self.said.seek(0)
+        lines = self.said.read().decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else "no message"
+
+
+@contextlib.contextmanager
+def trial(
+    version: str, digest: str, artifact: Path, command: Sequence[str] | None = None
+) -> Iterator[tuple[Trial, Arm]]:
+    """The service of the artifact on a port of its own, with nothing around it; ended at the end.
+
+    Its predictions are logged nowhere that lasts: nobody's request is among them.
+    """
+    arm = Arm(version, digest, host.free_port(), "trial", str(artifact))
+    argv = [a.replace("{port}", str(arm.port)) for a in command or serve_command(artifact)]
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as said:
+        env = {**os.environ, "MAINLINE_LOG": folder}
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, env=env,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            yield Trial(process, said), arm
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and what it started, in its own session."""
+    for signum in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signum)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(5)
 
 
 def _request(port: int, question: Ask) -> tuple[int, str]:

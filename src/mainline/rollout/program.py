@@ -15,6 +15,8 @@ def main(name: str) -> None:
     """Read the command, go to its directory, and become it."""
     document = json.loads((Path("programs") / f"{name}.json").read_text("utf-8"))
     os.chdir(document["directory"])
+    # A job's own checkout may be gone: what it named as the repository is not inherited.
+    os.environ["MAINLINE_ROOT"] = document["directory"]
     os.execvp(document["command"][0], document["command"])
 
 

@@ -57,7 +57,7 @@ def rehearse(
     begun = rollout.start(
         root, version, artifact, digest, target=where, policy=policy, command=command,
         expected=expected, golden=rows[:golden], recorded=recorded, by="rehearsal",
-        supersede=True,
+        supersede=True, rate=rate or SHADOW_RATE,
     )  # fmt: skip
     if note(begun) is not Verdict.PASS:
         return found

@@ -60,10 +60,11 @@ class State:
         aborted      a person ended the rollout, or another one superseded it
         observed     a plan of shadow alone is over
 
-    `plan_name` is the plan that `plan` came from. `paused` says who paused it, when and why, or is
-    None. `entered` (Unix seconds) is when the current stage, or the promotion, began; `warm_until`
-    (Unix seconds) how long a promotion is guarded at least. `looks` holds, for each stage judged so
-    far, the sums that its verdict rests on.
+    `version` is what the last rollout was about, `plan_name` the plan that `plan` came from.
+    `paused` says who paused it, when and why, or is None. `entered` (Unix seconds) is when the
+    current stage, or the promotion, began; `warm_until` (Unix seconds) how long a promotion is
+    guarded at least. `looks` holds, for each stage judged so far, the sums that its verdict rests
+    on. An arm whose port is 0 is served nowhere.
     `hold_until` is in Unix seconds; `hold_monotonic` says the same on the clock of this boot, which
     does not jump.
     """
@@ -72,6 +73,7 @@ class State:
     route: int = 0
     status: str = "idle"
     reason: str = ""
+    version: str = ""
     stable: Arm | None = None
     canary: Arm | None = None
     previous: Arm | None = None
@@ -79,6 +81,7 @@ class State:
     plan_name: str = "canary"
     paused: Mapping[str, Any] | None = None
     entered: float | None = None
+    entered_monotonic: float | None = None
     warm_until: float | None = None
     stage: str | None = None
     weight: int = 0
@@ -124,11 +127,27 @@ def boot_id() -> str:
 
 def held(state: State) -> State:
     """`state` with its stage entered now, and the time until which it may be held."""
+    return held_anew(replace(state, entered=time.time(), entered_monotonic=time.monotonic()))
+
+
+def seconds_in(state: State) -> float:
+    """Seconds since the stage of `state` was entered; right also after a clock jump."""
+    if state.entered is None or state.entered_monotonic is None:
+        return 0.0
+    if state.boot_id == boot_id():
+        return time.monotonic() - state.entered_monotonic
+    return time.time() - state.entered
+
+
+def held_anew(state: State) -> State:
+    """`state` with the time until which its stage may be held counted from now."""
     stage = state.current
+    if state.entered is not None:  # its monotonic clock may be that of another boot
+        since = time.monotonic() - seconds_in(state)
+        state = replace(state, entered_monotonic=since)
     longest = stage.max_seconds if stage and stage.max_seconds else state.hold_seconds
     return replace(
         state,
-        entered=time.time(),
         hold_until=time.time() + longest,
         hold_monotonic=time.monotonic() + longest,
         boot_id=boot_id(),

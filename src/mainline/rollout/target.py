@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from mainline.errors import MainlineError
 from mainline.rollout.state import Arm, State
+
+
+class TargetError(MainlineError):
+    """A target cannot be reached, or does not answer as one."""
+
+    status = 12
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,8 @@ class Target(Protocol):
 
         The state is on disk before traffic moves, and `event` with `notes` in the record. Returns
         the state now and whether traffic was seen to follow. Raises RaceError where the state is
-        another one by now.
+        another one by now (`steps.change` then reads and decides again). Where nothing is served
+        (the port of `stable` is 0) no Envoy is needed.
         """
 
     def observe(self) -> dict[str, Any]:
@@ -74,8 +82,11 @@ class Target(Protocol):
     ) -> Arm:
         """Bring the artifact (a Bento) there and start its service beside what runs, untrafficked.
 
-        `command` overrides how it is started (`{port}` is filled in). The same digest again is the
-        service that is there already.
+        A target that outlives the checkout keeps a copy of its own (until `retire`), and the
+        service runs in the target's folder, with MAINLINE_ROOT set to it; the folder `serving/` of
+        a checkout uses the artifact where it lies, and the service runs in the checkout. `command`
+        overrides how it is started (`{port}` is filled in; nothing is copied). The same digest
+        again is the service that is there already.
         """
 
     def ask(self, arm: Arm, questions: Sequence[Ask]) -> list[tuple[int, str]]:
