@@ -91,6 +91,11 @@ class GitHub:
         except ValueError as error:
             raise RemoteError(f"GitHub could not be asked ({error})", "Try again") from error
 
+    def dispatch(self, workflow: str, ref: str, inputs: Mapping[str, str]) -> None:
+        """Start `workflow` (a file name) as it is on the branch `ref`. Raises RemoteError."""
+        body = {"ref": ref, "inputs": dict(inputs)}
+        self.call("POST", f"actions/workflows/{self.quoted(workflow)}/dispatches", body)
+
     def upload(self, address: str, name: str, content: bytes) -> Any:
         """Add a file to a release whose `upload_url` is `address`. Raises RemoteError.
 

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from mainline import proposal
 from mainline.compare.base import lend_cache
 from mainline.data.store import dvc
-from mainline.errors import DataError, RaceError, RemoteError, UsageError
+from mainline.errors import DataError, UsageError
 from mainline.files import replacing
-from mainline.git import GitError, git, resolve, worktree
+from mainline.git import git, resolve, worktree
+from mainline.proposal import IDENTITY, Branch
 
 TRAILER = "Mainline-Retrain"
 AS_OF = "Mainline-As-Of"
-IDENTITY = ("-c", "user.name=mainline", "-c", "user.email=mainline@localhost")
 IN_TREE_STORE = "demo-store"
-
-
-@dataclass(frozen=True)
-class Branch:
-    """Where the branch is and what stands on it. Commits are full ids, None where there is none."""
-
-    name: str
-    base: str  # the commit of main that it starts from
-    commit: str | None
-    remote: str | None  # the name of the remote, where there is one
 
 
 def locate(root: Path, model: str, remote: str, base: str) -> Branch:
@@ -36,33 +26,10 @@ def locate(root: Path, model: str, remote: str, base: str) -> Branch:
     Raises UsageError when there is no main, or when this checkout lacks commits of it: its data
     would take back what main has.
     """
-    name = f"retrain/{model}"
-    there = remote if remote in git(root, "remote", check=False).splitlines() else None
-    if there:
-        git(root, "fetch", "--quiet", "--prune", there, f"+refs/heads/*:refs/remotes/{there}/*")
-    prefix = f"refs/remotes/{there}/" if there else "refs/heads/"
-    main = resolve(root, prefix + base)
-    if main is None:
-        raise UsageError(f"There is no branch {base!r}", "Commit to it first, or name another")
-    if git(root, "merge-base", main, "HEAD", check=False) != main:
+    found = proposal.locate(root, f"retrain/{model}", remote, base)
+    if git(root, "merge-base", found.base, "HEAD", check=False) != found.base:
         raise UsageError(f"This checkout is behind {base!r}", f"Run `git pull` on {base}")
-    return Branch(name, main, resolve(root, prefix + name), there)
-
-
-def touched_by_a_person(root: Path, branch: Branch) -> str | None:
-    """The first commit on the branch that is not the house's own, or None.
-
-    A merge that only brings main in is nobody's work.
-    """
-    if branch.commit is None:
-        return None
-    form = f"%H%x00%P%x00%(trailers:key={TRAILER},valueonly,separator=%x2C)"
-    log = git(root, "log", f"--format={form}", f"{branch.base}..{branch.commit}")
-    for line in log.splitlines():
-        commit, parents, trailer = line.split("\x00")
-        if not trailer and len(parents.split()) < 2:
-            return commit
-    return None
+    return found
 
 
 def last_retrain(root: Path, branch: Branch, model: str) -> pd.Timestamp | None:
@@ -109,33 +76,3 @@ def make(
         commit = resolve(tree, "HEAD")
         assert commit is not None
         return commit
-
-
-def publish(root: Path, branch: Branch, commit: str) -> bool:
-    """Move the branch to `commit` here and on the remote; False when it was there in all but name.
-
-    Raises RaceError when somebody moved it meanwhile, RemoteError when the push is refused.
-    """
-    if branch.commit and _same(root, branch.commit, commit):
-        return False
-    if git(root, "symbolic-ref", "--quiet", "HEAD", check=False) == f"refs/heads/{branch.name}":
-        raise UsageError(f"The branch {branch.name} is checked out here", "Check out main first")
-    if branch.remote:
-        lease = f"--force-with-lease=refs/heads/{branch.name}:{branch.commit or ''}"
-        try:
-            git(root, "push", "--quiet", lease, branch.remote, f"{commit}:refs/heads/{branch.name}")
-        except GitError as error:
-            if "stale info" in error.cause or "rejected" in error.cause:
-                raise RaceError(f"{branch.name} moved meanwhile", "Try again") from error
-            raise RemoteError(
-                f"{branch.name} could not be pushed ({error.cause})",
-                "Check the rights of the token",
-            ) from error
-    git(root, "update-ref", f"refs/heads/{branch.name}", commit)
-    return True
-
-
-def _same(root: Path, one: str, other: str) -> bool:
-    """Whether two commits have the same parents and files."""
-    form = "--format=%T %P"
-    return git(root, "show", "-s", form, one) == git(root, "show", "-s", form, other)

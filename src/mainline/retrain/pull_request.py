@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mainline.monitor.text import code, escape, quality_table, windows_table
+from mainline.proposal import Text
 
 HEADINGS = {
     "quality": "quality fell",
@@ -27,14 +28,6 @@ class NewRows:
     labelled: int
     positives: int | None  # None where the task has no positive class
     since: str | None
-
-
-@dataclass(frozen=True)
-class Text:
-    """A title of one line and a body in Markdown."""
-
-    title: str
-    body: str
 
 
 def pull_request(found: Mapping[str, Any], new: NewRows, labels_added: int) -> Text:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from mainline import settings
+from mainline import proposal, settings
 from mainline.data import schema
 from mainline.errors import NotMeasured
 from mainline.files import write_text
@@ -77,7 +77,7 @@ def run(
     reason = due(asked["kind"], asked["opens"], day, last, options.retrain.cooldown_days)
     if reason:
         return _nothing(reason)
-    person = branches.touched_by_a_person(root, place)
+    person = proposal.touched_by_a_person(root, place, branches.TRAILER)
     if person:
         return _nothing(f"{place.name} holds work of a person ({person[:12]}) and is left alone")
     log = place_of(root, environ.get("MAINLINE_LOG") or options.monitor.log)
@@ -90,11 +90,11 @@ def run(
     if dry_run:
         return {**done, "commit": None, "text": f"Would update {place.name}: {text.title}"}
     made = branches.make(root, place, model, day, text.title, labels)
-    moved = branches.publish(root, place, made)
+    moved = proposal.publish(root, place, made)
     commit = made if moved else place.commit
     write_text(root / "reports" / "retrain.md", f"# {text.title}\n\n{text.body}")
     said = f"{place.name} {'was brought' if moved else 'is'} up to date: {text.title}"
-    opened = hub.open_pull_request(place.name, base, text, moved, environ) if open_ else None
+    opened = proposal.open_pull_request(place.name, base, text, moved, environ) if open_ else None
     if opened:
         said += f"\n{opened.note}"
     return {**done, "commit": commit, "moved": moved, "url": opened.url if opened else None,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import urllib.error
-
 import pandas as pd
 import pytest
 
@@ -12,8 +9,9 @@ from mainline.errors import RemoteError
 from mainline.github import open_issue
 from mainline.monitor.accepted import columns_of
 from mainline.monitor.text import code, escape
+from mainline.proposal import Text, open_pull_request
 from mainline.retrain import hub
-from mainline.retrain.pull_request import NewRows, Text, drifted, pull_request
+from mainline.retrain.pull_request import NewRows, drifted, pull_request
 
 TEXT = Text("Title", "Body")
 
@@ -26,7 +24,7 @@ class Fake:
     def __init__(self, pulls=(), issues=(), refuse=False):
         self.lists = {"pulls": list(pulls), "issues": list(issues)}
         self.refuse = refuse
-        self.asked: list[tuple[str, str]] = []
+        self.asked: list[tuple[str, ...]] = []
 
     def get_all(self, path, **query):
         return [p for p in self.lists[path] if p["state"] == query["state"]]
@@ -37,6 +35,9 @@ class Fake:
             raise RemoteError("GitHub answered 403 to POST pulls")
         return {"number": 7, "html_url": "http://127.0.0.1/7", **(body or {})}
 
+    def dispatch(self, workflow, ref, inputs):
+        self.asked.append(("DISPATCH", workflow, ref, inputs["pr"]))
+
 
 @pytest.fixture
 def github(monkeypatch):
@@ -44,13 +45,7 @@ def github(monkeypatch):
 
     def put(**state) -> Fake:
         fake = Fake(**state)
-
-        def opened(request, timeout):
-            fake.asked.append(("DISPATCH", request.full_url.rpartition("fraud/")[2]))
-            return io.BytesIO()
-
         monkeypatch.setattr(hub.GitHub, "of", staticmethod(lambda environ: fake))
-        monkeypatch.setattr(hub.urllib.request, "urlopen", opened)
         return fake
 
     return put
@@ -59,16 +54,16 @@ def github(monkeypatch):
 def test_a_new_branch_gets_a_pull_request_and_a_run(github):
     """Opened once, and train.yml is started, because a token's push starts nothing."""
     fake = github()
-    done = hub.open_pull_request("retrain/toy", "main", TEXT, True, {})
+    done = open_pull_request("retrain/toy", "main", TEXT, True, {})
     assert done.note == "Pull request #7 was opened; train.yml was started on it"
-    dispatched = ("DISPATCH", "actions/workflows/train.yml/dispatches")
+    dispatched = ("DISPATCH", "train.yml", "retrain/toy", "7")
     assert fake.asked == [("POST", "pulls"), dispatched]
 
 
 def test_an_open_pull_request_is_brought_up_to_date(github):
     """The same one is edited; without a new commit nothing is started."""
     fake = github(pulls=[{"number": 3, "state": "open"}])
-    done = hub.open_pull_request("retrain/toy", "main", TEXT, False, {})
+    done = open_pull_request("retrain/toy", "main", TEXT, False, {})
     assert done.note == "Pull request #3 is up to date"
     assert fake.asked == [("PATCH", "pulls/3")]
 
@@ -77,18 +72,18 @@ def test_a_refusal_names_the_setting(github):
     """GitHub's switch for pull requests by Actions is off by default."""
     github(refuse=True)
     with pytest.raises(RemoteError, match="Allow GitHub Actions to create pull requests"):
-        hub.open_pull_request("retrain/toy", "main", TEXT, True, {})
+        open_pull_request("retrain/toy", "main", TEXT, True, {})
 
 
 def test_a_workflow_that_cannot_be_started_is_said(github, monkeypatch):
     """The pull request stands; one line says what to do by hand."""
-    github()
+    fake = github()
 
-    def refuse(request, timeout):
-        raise urllib.error.URLError("no")
+    def refuse(*_):
+        raise RemoteError("GitHub answered 403")
 
-    monkeypatch.setattr(hub.urllib.request, "urlopen", refuse)
-    done = hub.open_pull_request("retrain/toy", "main", TEXT, True, {})
+    monkeypatch.setattr(fake, "dispatch", refuse)
+    done = open_pull_request("retrain/toy", "main", TEXT, True, {})
     assert "start it by hand" in done.note
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import toy
 
+from mainline import proposal
 from mainline.errors import NotMeasured, UsageError
 from mainline.git import git
 from mainline.monitor import monitor
@@ -221,5 +222,5 @@ def test_a_merge_of_main_is_nobodys_work(clone):
     git(clone, "checkout", "--quiet", "--detach", done["commit"])
     git(clone, "merge", "--quiet", "--no-ff", "-m", "Merge main", main)
     merged = git(clone, "rev-parse", "HEAD")
-    place = branches.Branch("retrain/toy", main, merged, "origin")
-    assert branches.touched_by_a_person(clone, place) is None
+    place = proposal.Branch("retrain/toy", main, merged, "origin")
+    assert proposal.touched_by_a_person(clone, place, branches.TRAILER) is None
