@@ -15,6 +15,7 @@ from mainline.rollout.state import State
 
 CONFIRM_PATH = "/.mainline/generation"
 TYPE = "type.googleapis.com/envoy."
+MIRRORED = 32  # copies that are under way at once at most; others are dropped
 KEYS = {"rules", "parentRefs", "hostnames"}
 
 
@@ -75,7 +76,12 @@ def compile_route(route: dict[str, Any], canary: str | None, timeout: str = "5s"
             raise UsageError(f"The weight of {ref['name']} is no whole number", "Mend it")
     if not sum(ref["weight"] for ref in refs):
         raise UsageError("All weights are 0, so no backend would answer", "Give one a weight")
-    action: dict[str, Any] = {"timeout": timeout, "retry_policy": _retries()}
+    # Copies of requests have no priority of their own, so this keeps them apart (see _breakers).
+    action: dict[str, Any] = {
+        "timeout": timeout,
+        "priority": "HIGH",
+        "retry_policy": _retries(),
+    }
     action["weighted_clusters"] = {"clusters": [_weighted(r, refs, canary) for r in refs]}
     if mirrors := [_mirror(f) for f in rule.get("filters", [])]:
         action["request_mirror_policies"] = mirrors
@@ -156,7 +162,12 @@ def _configuration(generation: str, action: dict[str, Any]) -> dict[str, Any]:
 
 
 def compile_clusters(state: State) -> list[dict[str, Any]]:
-    """The clusters of all live versions, and the fallback of the canary to stable."""
+    """The clusters of all live versions, and the fallback of the canary to stable.
+
+    A cluster has one host, and is asked even when that is unhealthy (Envoy's panic threshold):
+    nobody else could answer, and half of the answers are better than none. The fallback chooses a
+    healthy cluster first.
+    """
     arms = {a.digest: a for a in (state.stable, state.canary, state.previous) if a}
     found = [_cluster(cluster_name(a.digest), a.port) for a in arms.values()]
     if state.stable and state.canary and state.canary.digest != state.stable.digest:
@@ -165,17 +176,20 @@ def compile_clusters(state: State) -> list[dict[str, Any]]:
     return found
 
 
-def _budget() -> dict[str, Any]:
-    return {
-        "thresholds": [
-            {
-                "max_connections": 4096,
-                "max_pending_requests": 4096,
-                "max_requests": 4096,
-                "retry_budget": {"budget_percent": {"value": 25}, "min_retry_concurrency": 20},
-            }
-        ]
-    }
+def _breakers() -> dict[str, Any]:
+    """Limits on requests at once: of users, and (the default priority) of mirrored copies.
+
+    Nobody waits for a copy, so nothing else keeps copies from piling up in a canary that is slow.
+    """
+    retries = {"budget_percent": {"value": 25}, "min_retry_concurrency": 20}
+    return {"thresholds": [
+        {"priority": "HIGH", **_at_once(4096), "retry_budget": retries},
+        {"priority": "DEFAULT", **_at_once(MIRRORED)},
+    ]}  # fmt: skip
+
+
+def _at_once(limit: int) -> dict[str, int]:
+    return {"max_connections": limit, "max_pending_requests": limit, "max_requests": limit}
 
 
 def _cluster(name: str, port: int) -> dict[str, Any]:
@@ -193,7 +207,6 @@ def _cluster(name: str, port: int) -> dict[str, Any]:
         "@type": TYPE + "config.cluster.v3.Cluster",
         "name": name,
         "connect_timeout": "1s",
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "load_assignment": {"cluster_name": name, "endpoints": [endpoint]},
         "health_checks": [check],
         "outlier_detection": {
@@ -204,7 +217,7 @@ def _cluster(name: str, port: int) -> dict[str, Any]:
             # /healthz may answer while /predict does not: it must not end an ejection.
             "successful_active_health_check_uneject_host": False,
         },
-        "circuit_breakers": _budget(),
+        "circuit_breakers": _breakers(),
     }
 
 
@@ -215,7 +228,7 @@ def _fallback(pair: list[str]) -> dict[str, Any]:
         "name": fallback_name(*pair),
         "connect_timeout": "1s",
         "lb_policy": "CLUSTER_PROVIDED",
-        "circuit_breakers": _budget(),
+        "circuit_breakers": _breakers(),
         "cluster_type": {
             "name": "envoy.clusters.aggregate",
             "typed_config": {"@type": kind, "clusters": pair},
