@@ -9,17 +9,19 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mainline.rollout.access import Tail, parse
+from mainline.rollout.follow import Follower, read_line
+from mainline.rollout.join import Join
 from mainline.rollout.spread import Spread
 
 REPLAY = re.compile(r"^replay-(\d+)-\w+$")
-WAITING = 20_000  # halves of pairs that are remembered
+WAITING = 20_000  # requests of which halves of pairs are remembered
+MOST_ROWS = 1000  # of one request that wait for their other half
 # The same row scored alone or among others may differ in the last bits of a sum, and in no more.
 EXACT = 1e-9
 
@@ -92,33 +94,37 @@ class Watch:
     timings: dict[str, Timing] = field(default_factory=dict)
     spreads: dict[str, Spread] = field(default_factory=dict)
     unread: int = 0
-    _tails: dict[str, Tail] = field(default_factory=dict)
-    _waiting: OrderedDict[str, tuple[str, float]] = field(default_factory=OrderedDict)
+    join: Join | None = None
+    _follower: Follower = field(init=False)
+    _waiting: OrderedDict[str, tuple[str, deque[float]]] = field(default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        self._follower = Follower(self.folder)
+
+    @property
+    def behind(self) -> bool:
+        """Whether there was more in the log than one update reads."""
+        return self._follower.behind
 
     def skip(self) -> None:
         """Forget what is in the log already: it belongs to earlier rollouts."""
-        for path in self._files():
-            status = path.stat()
-            self._tails[str(path)] = Tail(path, status.st_ino, status.st_size)
+        self._follower.skip()
 
     def update(self) -> None:
         """Read what was logged since the last call."""
-        for path in self._files():
-            tail = self._tails.setdefault(str(path), Tail(path))
-            self.take(tail.lines())
-            tail.close()
-
-    def _files(self) -> list[Path]:
-        return sorted(self.folder.glob("date=*/*.jsonl"))
+        self.take(self._follower.lines())
 
     def take(self, lines: Iterable[bytes]) -> None:
         """Count log lines. One that cannot be read is counted in `unread`."""
         for line in lines:
-            record = parse(line)
+            record = read_line(line)
             if record is None:
                 self.unread += 1
             elif record.get("status") in (None, 200, "ok"):
-                self._count(record)
+                try:
+                    self._count(record)
+                except (TypeError, ValueError):  # a score or a time that is no number
+                    self.unread += 1
 
     def _count(self, record: Mapping[str, Any]) -> None:
         scores, digest = record.get("scores"), record.get("digest")
@@ -126,18 +132,21 @@ class Watch:
             self.unread += 1
             return
         arm, request = str(record.get("arm")), str(record.get("request_id"))
+        first, slow = float(scores[0]), float(record.get("ms") or 0) > self.slow_ms
         timing = self.timings.setdefault(f"{record.get('generation')}/{arm}", Timing())
         timing.n += 1
-        timing.slow += float(record.get("ms") or 0) > self.slow_ms
+        timing.slow += slow
         seen = self.seen.setdefault(digest, Seen())
-        seen.score(float(scores[0]))
+        seen.score(first)
         self._compare(seen, digest, request, scores)
         if arm in ("canary", "stable"):
             spread = self.spreads.setdefault(f"{record.get('generation')}/{arm}", Spread())
             spread.add(float(scores[0]), record.get("decision"), self.edges)
         if arm in ("shadow", "stable"):
             # A request may have many rows: each of them is half of a pair.
-            self._pair(arm, f"{request}/{record.get('row')}", float(scores[0]))
+            self._pair(arm, f"{request}/{record.get('row')}", first)
+        if self.join is not None:
+            self.join.record(f"{record.get('generation')}/{arm}", request)
 
     def _compare(self, seen: Seen, digest: str, request: str, scores: list[float]) -> None:
         answers, replayed = self.expected.get(digest), REPLAY.match(request)
@@ -147,13 +156,19 @@ class Watch:
         seen.wrong += not same(scores, answers[int(replayed[1])])
 
     def _pair(self, arm: str, request: str, score: float) -> None:
-        other = self._waiting.pop(request, None)
-        if other is None or other[0] == arm:
-            self._waiting[request] = (arm, score)
+        other = self._waiting.get(request)
+        if other is None:
+            self._waiting[request] = (arm, deque([score], MOST_ROWS))
             if len(self._waiting) > WAITING:
                 self._waiting.popitem(last=False)
-            return
-        self.pairs.add(score - other[1] if arm == "shadow" else other[1] - score)
+        elif other[0] == arm:
+            # Rows without an id of their own: the first of one log belongs to that of the other.
+            other[1].append(score)
+        else:
+            half = other[1].popleft()
+            if not other[1]:
+                del self._waiting[request]
+            self.pairs.add(score - half if arm == "shadow" else half - score)
 
     def to_dict(self) -> dict[str, Any]:
         """What a restarted guard needs to go on; halves of pairs are forgotten."""
@@ -163,7 +178,7 @@ class Watch:
             "timings": {k: asdict(v) for k, v in self.timings.items()},
             "spreads": {k: v.to_dict() for k, v in self.spreads.items()},
             "unread": self.unread,
-            "tails": {k: [t.inode, t.offset] for k, t in self._tails.items()},
+            "places": self._follower.to_dict(),
         }
 
     def resume(self, document: Mapping[str, Any]) -> None:
@@ -173,13 +188,13 @@ class Watch:
         self.timings = {k: Timing(**v) for k, v in document["timings"].items()}
         self.spreads = {k: Spread(**v) for k, v in document["spreads"].items()}
         self.unread = document["unread"]
-        self._tails = {k: Tail(Path(k), *v) for k, v in document["tails"].items()}
+        self._follower.resume(document["places"])
 
 
 def same(served: Sequence[float], offline: Sequence[float]) -> bool:
     """Whether two answers to one row are equal, but for the last bits of a sum."""
     return len(served) == len(offline) and all(
-        abs(a - b) <= EXACT for a, b in zip(served, offline, strict=True)
+        abs(a - b) <= EXACT * max(1.0, abs(b)) for a, b in zip(served, offline, strict=True)
     )
 
 
