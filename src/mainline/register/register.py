@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from mainline import console, inputs, settings
+from mainline import console, inputs, registry, settings
 from mainline.errors import RemoteError, UsageError
 from mainline.files import short
 from mainline.git import dirty, git, head, on_main, require_history
@@ -38,14 +38,14 @@ def run(root: Path, *, push: bool = False) -> dict[str, Any]:
     candidate = Candidate(root, options, commit)
 
     def decide(seen: View) -> Wanted | dict[str, Any]:
-        found = standing(root, seen.versions, commit)
+        found = standing(root, seen, commit)
         if found is None:
             same = candidate.same(seen.versions)
             if same is None:
                 return candidate.wanted(seen)
-            found = same, f"The model {short(candidate.digest)} is {same.name} already"
-        candidate.leave_again(found[0])
-        return document(found[0], created=False, text=f"{found[1]}; no new version")
+            found = Standing(same, f"The model {short(candidate.digest)} is {same.name} already")
+        candidate.leave_again(found.version)
+        return document(found.version, created=False, text=f"{found.why}; no new version")
 
     done = tags.settle(root, options.model.name, decide, push=push)
     _output(done)
@@ -55,8 +55,9 @@ def run(root: Path, *, push: bool = False) -> dict[str, Any]:
 def plan(root: Path) -> dict[str, Any]:
     """Whether `run` would have anything to do, without a model or a verdict.
 
-    Returns `needed`, the `version` that this commit's model is already ("" for none) and one
-    sentence as `reason`, and writes the three to GITHUB_OUTPUT. Raises like `run`.
+    Returns `needed`, the `version` that this commit's model is already ("" for none, and for one
+    that was put away), whether it is a `revert` to it, and one sentence as `reason`, and writes the
+    four to GITHUB_OUTPUT. Raises like `run`.
     """
     require_history(root)
     model = settings.load(root).model.name
@@ -67,33 +68,52 @@ def plan(root: Path) -> dict[str, Any]:
     except RemoteError as error:
         console.progress(f"{error.cause} The tags of this clone are looked at.")
         seen = tags.look(root, model, push=False)
-    found = standing(root, seen.versions, commit)
-    reason = found[1] if found else f"{commit[:12]} has no version, and may be another model"
-    version = found[0].name if found else ""
-    said: dict[str, Any] = {"version": version, "reason": message.one_line(reason)}
-    write_output({**said, "needed": str(found is None).lower()}, os.environ)
+    found = standing(root, seen, commit)
+    reason = found.why if found else f"{commit[:12]} has no version, and may be another model"
+    version = found.version.name if found else ""
+    if away := registry.put_away(seen.moves).get(version):
+        reason += (f", which is {away}: `./mainline promote {version} --to staging --push` lifts "
+                   "that, and then it can be deployed")  # fmt: skip
+    said: dict[str, Any] = {"version": "" if away else version,
+                            "reason": message.one_line(reason)}  # fmt: skip
+    flags = {"needed": found is None, "revert": found is not None and found.revert}
+    write_output({**said, **{k: str(v).lower() for k, v in flags.items()}}, os.environ)
     word = "To be registered" if found is None else "Nothing to register"
-    return {**said, "needed": found is None, "text": f"{word}: {said['reason']}."}
+    return {**said, **flags, "text": f"{word}: {said['reason']}."}
 
 
-def standing(root: Path, known: list[Version], commit: str) -> tuple[Version, str] | None:
+class Standing(NamedTuple):
+    """A version that is there already, why no other is needed, and whether main went back to it."""
+
+    version: Version
+    why: str
+    revert: bool = False
+
+
+def standing(root: Path, seen: View, commit: str) -> Standing | None:
     """The version that makes another one for `commit` needless, and why; None where none does.
 
-    Its own, one of a later commit of main, or the newest one where both were trained on the same.
+    Its own, one of a later commit of main, the newest one where both were trained on the same, or
+    where the tree is a revert an earlier one that was healthy in production.
     """
+    known = seen.versions
     if not known:
         return None
     listed = git(root, "tag", "--list", "--contains", commit, f"{known[-1].model}@*")
     later = [v for v in known if v.tag in listed.splitlines()]
     own = next((v for v in reversed(later) if child.only_keeps(root, commit, v.commit)), None)
     if own is not None:
-        return own, f"{commit[:12]} is {own.name} already"
+        return Standing(own, f"{commit[:12]} is {own.name} already")
     if later:
-        after = later[-1]
-        return after, f"Main has moved on from {commit[:12]}: {after.name} is of a later commit"
+        why = f"Main has moved on from {commit[:12]}: {later[-1].name} is of a later commit"
+        return Standing(later[-1], why)
     newest = known[-1]
     if same_inputs(root, newest.commit, commit):
-        return newest, f"Nothing that makes the model has changed since {newest.name}"
+        return Standing(newest, f"Nothing that makes the model has changed since {newest.name}")
+    for version in registry.healthy(seen.moves):
+        if same_inputs(root, version.commit, commit):
+            said = f"{commit[:12]} is a revert to what made {version.name}"
+            return Standing(version, f"{said}, which was healthy in production", revert=True)
     return None
 
 

@@ -14,7 +14,16 @@ from small import git
 from mainline import registry, settings
 from mainline.errors import MainlineError
 from mainline.files import digest_bytes, digest_tree
-from mainline.register import candidate, keygen, message, register, statement, tags, verify
+from mainline.register import (
+    candidate,
+    keygen,
+    lifecycle,
+    message,
+    register,
+    statement,
+    tags,
+    verify,
+)
 from mainline.report import gate
 from mainline.verdict import Check, StepVerdict, Verdict
 
@@ -96,6 +105,54 @@ def test_a_revert_is_the_version_that_was_there(shop: Path) -> None:
     done = register.run(shop, push=True)
     assert (done["version"], done["created"]) == ("v1.0.0", False)
     assert "is v1.0.0 already; no new version" in done["text"]
+
+
+def back_again(shop: Path) -> None:
+    """v1.0.0 in production, v1.0.1 with other data, and main with the data of the first again."""
+    register.run(shop, push=True)
+    lifecycle.assign(shop, "v1.0.0", "prod", push=True)
+    first = (shop / "data.dvc").read_text()
+    faked.data(shop, "two")
+    faked.push(shop)
+    register.run(shop, push=True)
+    faked.change(shop, "data.dvc", first, "Back again")
+    faked.push(shop)
+
+
+@pytest.mark.parametrize("reached", ["registered", "rejected", "rolled back"])
+def test_a_revert_to_what_was_healthy_is_that_version_untrained(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, reached: str
+) -> None:
+    """However far the reverted version came: nothing is trained, and the old one is deployed."""
+    back_again(shop)
+    if reached == "rolled back":
+        lifecycle.assign(shop, "v1.0.1", "prod", push=True)
+        lifecycle.rollback(shop, push=True)
+    if reached != "registered":
+        lifecycle.put_away(shop, "v1.0.1", "rejected", push=True)
+    monkeypatch.setattr(gate, "run", lambda *_: pytest.fail("the gate was asked"))
+    nothing(shop, "is a revert to what made v1.0.0, which was healthy in production")
+    plan = register.plan(shop)
+    assert (plan["version"], plan["revert"]) == ("v1.0.0", True)
+
+
+def test_a_revert_to_what_was_taken_back_is_trained_and_proved(shop: Path) -> None:
+    """What was rejected, archived or rolled back is not healthy."""
+    back_again(shop)
+    lifecycle.assign(shop, "v1.0.1", "prod", push=True)
+    lifecycle.put_away(shop, "v1.0.0", "rejected", push=True)
+    assert register.plan(shop)["needed"]
+
+
+def test_a_commit_of_a_rejected_version_is_not_deployed_again(shop: Path) -> None:
+    """A run that is started again after the rollback names no version, and says what lifts it."""
+    register.run(shop, push=True)
+    lifecycle.put_away(shop, "v1.0.0", "rejected", push=True)
+    plan = register.plan(shop)
+    assert (plan["needed"], plan["version"], plan["revert"]) == (False, "", False)
+    assert "is rejected: `./mainline promote v1.0.0 --to staging --push` lifts" in plan["reason"]
+    lifecycle.assign(shop, "v1.0.0", "staging", push=True)
+    assert register.plan(shop)["version"] == "v1.0.0"
 
 
 @pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR])
@@ -202,7 +259,8 @@ def test_the_plan_goes_by_the_clone_where_origin_is_silent(released: Path) -> No
     """A checkout without credentials of a private repository, which has fetched the tags."""
     git(released, "remote", "set-url", "origin", str(released.parent / "nowhere.git"))
     assert register.plan(released) == {
-        "needed": False, "version": "v1.0.0", "reason": register.plan(released)["reason"],
+        "needed": False, "revert": False, "version": "v1.0.0",
+        "reason": register.plan(released)["reason"],
         "text": f"Nothing to register: {register.plan(released)['reason']}.",
     }  # fmt: skip
 
