@@ -13,20 +13,25 @@ import time
 import traceback
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mainline.errors import MainlineError
 from mainline.rollout import actions, envoy, host
 from mainline.rollout.access import ArmCounts, Look, Tail, count, percentile
 from mainline.rollout.facts import Recorded
+from mainline.rollout.pace import Pace
 from mainline.rollout.predictions import Timing, Watch, load_expected
 from mainline.rollout.route import cluster_name
-from mainline.rollout.state import State, boot_id, read, record
+from mainline.rollout.state import Arm, State, boot_id, read, record, seconds_in
 from mainline.verdict import StepVerdict, Verdict
+
+if TYPE_CHECKING:
+    from mainline.rollout.promoted import Promotion
 
 RUNNING_SECONDS, IDLE_SECONDS = 0.25, 0.5
 CHECK_SECONDS = 1.0  # how often Envoy is asked which generation it shows
 QUIET_SECONDS = 5.0  # a look that found nothing new is recorded this seldom
+LONG_SECONDS = 600.0  # and so is each look of a stage that lasts
 LIVES = ("STARTING", "RUNNING")
 ROTATE_BYTES = 64 << 20
 
@@ -47,7 +52,11 @@ class Guard:
         self.watch = self._new_watch({})
         self.checked = self.recorded = 0.0
         self.told: tuple[Any, ...] = ()
-        self._resume(actions.read_progress(target))
+        self.untold = Look()
+        self.promotion: Promotion | None = None
+        kept = actions.read_progress(target)
+        self.pace = Pace(kept.get("rate"))
+        self._resume(kept)
 
     def _new_watch(self, limits: Any) -> Watch:
         folder = Path(os.environ.get("MAINLINE_LOG") or self.target / "predictions")
@@ -73,6 +82,10 @@ class Guard:
             self.process, self.mirrored = kept["process"], kept["mirrored"]
             self.access = Tail(self.target / "access.jsonl", *kept["access"])
             self.started = state.started
+            if state.provisional:
+                from mainline.rollout import promoted
+
+                self.promotion = promoted.resumed(kept.get("promotion"), state)
 
     def sign(self) -> None:
         """Renew the lease, and keep what was counted."""
@@ -85,7 +98,8 @@ class Guard:
                 "mirrored": self.mirrored, "access": [self.access.inode, self.access.offset],
                 "counts": {g: {a: asdict(c) for a, c in arms.items()}
                            for g, arms in self.counts.items()},
-                "watch": self.watch.to_dict(),
+                "watch": self.watch.to_dict(), "rate": self.pace.rate(),
+                "promotion": self.promotion.to_dict() if self.promotion else None,
             },
         )  # fmt: skip
 
@@ -96,19 +110,51 @@ class Guard:
             self._begin(state)
         address = f"127.0.0.1:{state.canary.port}" if state.canary else None
         looks = count(self.access.lines(), address, self.watch.slow_ms)
+        self.pace.add(sum(c.n for found in looks.values() for c in found.arms.values()))
         self._check_route(state)
         self._rotate()
+        if state.provisional and state.started == self.started:
+            self._follow_up(state, looks)
+            return RUNNING_SECONDS
+        self.promotion = None
         if not state.running or state.stage is None:
             return IDLE_SECONDS
         self._count(state, looks)
         self._decide(state, looks.get(f"gen-{state.route}", Look()))
         return RUNNING_SECONDS
 
+    def _follow_up(self, state: State, looks: dict[str, Look]) -> None:
+        """Watch a promotion, and go back to the old version while that is warm."""
+        from mainline.rollout import evidence as gathered
+        from mainline.rollout import promoted
+        from mainline.rollout.judge import promotion
+
+        if self.promotion is None or self.promotion.route != state.route:
+            self.promotion, self.unread, self.watch.unread = promoted.begin(state), 0, 0
+        assert state.stable is not None and state.previous is not None
+        look = looks.get(f"gen-{state.route}", Look())
+        self.promotion.add(look.arms["stable"])
+        self.unread += looks[""].unread if "" in looks else 0
+        self.watch.update()
+        found = promoted.gather(state, self.promotion, self.watch, self._lost(state, state.stable),
+                                self._is_there(state.previous), self.unread)  # fmt: skip
+        verdict = promotion(found, promoted.judged_by(state, self.promotion))
+        self._record(state, look, verdict, gathered.numbers(found))
+        if verdict.verdict is Verdict.FAIL:
+            reason = next(c.reason for c in verdict.checks if c.verdict is Verdict.FAIL)
+            actions.take_back(self.target, state, reason)
+
+    def _is_there(self, arm: Arm) -> bool:
+        """Whether the service of `arm` runs and answers, as far as anybody knows."""
+        seen = envoy.health(host.ports(self.target)["admin"]).get(cluster_name(arm.digest))
+        process = host.programs(self.target).get(arm.program)
+        return bool((not seen or seen.healthy) and process and process["state"] in LIVES)
+
     def _begin(self, state: State) -> None:
         """Start counting anew for another rollout."""
         self.started, self.routes, self.counts = state.started, {}, {}
         self.tries, self.tried, self.unread = 0, 0, 0
-        self.process = self.mirrored = None
+        self.process = self.mirrored = self.promotion = None
         self.watch = self._new_watch(state.limits)
         self.watch.skip()
 
@@ -151,8 +197,9 @@ class Guard:
         from mainline.rollout import evidence as gathered
         from mainline.rollout.judge import due, judge
 
-        found = gathered.gather(state, self.routes, self.counts, self.watch, self._lost(state),
-                                self.unread)  # fmt: skip
+        assert state.canary is not None
+        lost = self._lost(state, state.canary)
+        found = gathered.gather(state, self.routes, self.counts, self.watch, lost, self.unread)
         now = found.stages[-1]
         total = sum(s.canary.n for s in found.stages)
         kept = state.verdicts.get(str(state.stage), {}).get("verdict")
@@ -174,12 +221,11 @@ class Guard:
             reason = f"Nobody moved the stage {state.stage} on in time"
             actions.roll_back(self.target, reason, "guard", wait=1.0)
 
-    def _lost(self, state: State) -> str | None:
-        """How the canary was lost, or None. Silence of Envoy or of supervisor says nothing."""
-        assert state.canary is not None
+    def _lost(self, state: State, arm: Arm) -> str | None:
+        """How the new version was lost, or None. Silence of Envoy or of supervisor says nothing."""
         health = envoy.health(host.ports(self.target)["admin"])
-        seen = health.get(cluster_name(state.canary.digest))
-        process = host.programs(self.target).get(state.canary.program)
+        seen = health.get(cluster_name(arm.digest))
+        process = host.programs(self.target).get(arm.program)
         if process is not None:
             born = [int(process["pid"]), int(process["start"])]
             entered = state.entered or 0.0
@@ -197,14 +243,18 @@ class Guard:
     def _record(
         self, state: State, look: Look, verdict: StepVerdict, numbers: dict[str, Any]
     ) -> None:
+        look = _together(self.untold, look)
         n = {a: c.n for a, c in look.arms.items()}
         now = time.monotonic()
         told = (state.generation, verdict.verdict)
-        if told == self.told and not any(n.values()) and now - self.recorded < QUIET_SECONDS:
+        quiet = not any(n.values()) or not state.running or seconds_in(state) > LONG_SECONDS
+        if told == self.told and quiet and now - self.recorded < QUIET_SECONDS:
+            self.untold = look
             return
-        self.told, self.recorded = told, now
+        self.told, self.recorded, self.untold = told, now, Look()
         record(
-            self.target, "look", stage=state.stage, weight=state.weight,
+            self.target, "look", stage=state.stage if state.running else "promoted",
+            weight=state.weight if state.running else 100,
             generation=state.route, verdict=verdict.verdict.value, n=n,
             errors={a: c.errors for a, c in look.arms.items()},
             slow={a: c.slow for a, c in look.arms.items()},
@@ -229,6 +279,16 @@ class Guard:
             if path.stat().st_size > ROTATE_BYTES:
                 path.replace(path.with_name("access.1.jsonl"))
                 envoy.ask(host.ports(self.target)["admin"], "/reopen_logs", "POST")
+
+
+def _together(first: Look, second: Look) -> Look:
+    """Two looks as one; the counts of both stay as they are."""
+    whole = Look(diverted=first.diverted + second.diverted)
+    for arm in whole.arms:
+        for look in (first, second):
+            whole.arms[arm].add(look.arms[arm])
+            whole.ms[arm] += look.ms[arm]
+    return whole
 
 
 def _nothing() -> dict[str, ArmCounts]:

@@ -26,6 +26,15 @@ def expired(target: Path, boot: str) -> bool:
     return actions.lease_left(actions.read_progress(target), boot) < 0
 
 
+def stuck(target: Path, boot: str) -> bool:
+    """Whether a promotion is provisional, and its guard gives no sign of life.
+
+    Traffic stays: most promotions are good. But the guard has to come back.
+    """
+    lease = actions.lease_left(actions.read_progress(target), boot)
+    return read(target).provisional and lease < 0
+
+
 def main(target: Path) -> None:
     """Watch for ever."""
     boot = boot_id()
@@ -37,6 +46,9 @@ def main(target: Path) -> None:
                 # A guard that is frozen may hold the lock: dead, it does not.
                 host.kill_program(target, "guard")
                 actions.roll_back(target, "The guard gave no sign of life", "watcher")
+            elif stuck(target, boot):
+                host.kill_program(target, "guard")
+                time.sleep(actions.LEASE_SECONDS)
         except (MainlineError, OSError, ValueError):
             traceback.print_exc()
         time.sleep(EVERY_SECONDS)
