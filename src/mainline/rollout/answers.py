@@ -28,8 +28,8 @@ def predictions(a: Answers) -> Check:
         return check(Verdict.FAIL, f"{a.wrong} of {a.compared} served answers are not the offline "
                      "answer to the same row", a.wrong / max(1, a.compared))  # fmt: skip
     if a.stable_wrong:
-        return check(Verdict.INCONCLUSIVE, f"stable is the bad one: {a.stable_wrong} of its "
-                     "answers are not its own offline answers, so it cannot be the measure")  # fmt: skip
+        said = f"stable is the bad one: {a.stable_wrong} of its answers are not its offline ones"
+        return check(Verdict.INCONCLUSIVE, f"{said}, so it cannot be the measure")
     if not a.given and recorded is None:
         return check(Verdict.INCONCLUSIVE, "there are no offline answers to compare with")
     if a.given and a.compared < PAIRS:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mainline import eprocess
 from mainline.rollout.access import ArmCounts
 from mainline.rollout.facts import Answers, Evidence, Limits, Recorded, StageCounts
 from mainline.rollout.predictions import Seen, Watch
+from mainline.rollout.rates import due
 from mainline.rollout.spread import Spread
 from mainline.rollout.state import State, seconds_in
 
@@ -98,3 +99,25 @@ def numbers(found: Evidence) -> dict[str, Any]:
         "answers": {"compared": found.answers.compared, "wrong": found.answers.wrong,
                     "pairs": found.answers.pairs},
     }  # fmt: skip
+
+
+@dataclass
+class Spending:
+    """How often the upper bounds were asked in a rollout, and at how many canary requests last."""
+
+    tries: int = 0
+    tried: int = 0
+
+    def ask(self, found: Evidence, passed: bool = False) -> Evidence:
+        """`found`, with whether this look may spend alpha: a stage that has `passed` never does."""
+        now = found.stages[-1]
+        total = sum(s.canary.n for s in found.stages if s.weight)
+        asks = (
+            now.weight > 0
+            and not passed
+            and now.canary.n >= now.requests
+            and due(total, self.tried, self.tries, now.requests)
+        )
+        if asks:
+            self.tries, self.tried = self.tries + 1, total
+        return replace(found, due=asks)

@@ -14,7 +14,7 @@ from mainline.verdict import Check, Verdict
 FIRES = math.log(eprocess.FIRES)
 ALPHA = 0.01  # of all upper bounds together
 TRIES = 20  # how often a bound may be asked; ALPHA is spent evenly over them
-GROWTH = 1.1  # a bound is asked again when there are a tenth more canary requests
+GROWTH = 1.25  # a bound is asked again when there are a quarter more canary requests
 RELATIVE, FLOOR = 2.0, 0.002  # the canary may fail twice as often as stable, counted from 0.2%
 LOOKS = 4  # a burst of slow requests that ends within a second is the machine's
 

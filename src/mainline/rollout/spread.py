@@ -92,17 +92,22 @@ def recorded(
     mean = sum(gaps) / len(gaps)
     sd = math.sqrt(sum((g - mean) ** 2 for g in gaps) / max(1, len(gaps) - 1))
     edges = cuts([*new, *old])
-    first, second = Spread(), Spread()
-    for spread, scores, said in zip(
-        (first, second), (new, old), decisions or ((), ()), strict=True
-    ):
-        for i, score in enumerate(scores):
-            spread.add(score, said[i] if said else None, edges)
+    said_new, said_old = decisions or ((), ())
+    first, second = _counted(new, said_new, edges), _counted(old, said_old, edges)
     return {
         "mean": mean, "sd": sd, "rows": len(gaps), "edges": edges,
         "new": [n / len(gaps) for n in first.bins], "old": [n / len(gaps) for n in second.bins],
         "decided": _shares(first.decided, second.decided, len(gaps)),
     }  # fmt: skip
+
+
+def _counted(
+    scores: Sequence[float], decisions: Sequence[object], edges: Sequence[float]
+) -> Spread:
+    found = Spread()
+    for i, score in enumerate(scores):
+        found.add(score, decisions[i] if len(decisions) else None, edges)
+    return found
 
 
 def _shares(

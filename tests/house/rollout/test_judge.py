@@ -73,11 +73,11 @@ def test_a_look_that_is_not_due_spends_no_alpha() -> None:
 
 
 def test_bounds_are_asked_a_limited_number_of_times() -> None:
-    """At most TRIES times, and only when there is a tenth more to look at."""
+    """At most TRIES times, and only when there is a quarter more to look at."""
     assert due(300, 0, 0, 300)
     assert not due(299, 0, 0, 300)
-    assert not due(320, 300, 1, 300)
-    assert due(330, 300, 1, 300)
+    assert not due(374, 300, 1, 300)
+    assert due(375, 300, 1, 300)
     assert not due(10**6, 300, TRIES, 300)
 
 
