@@ -108,7 +108,7 @@ def _share(axes: Axes, found: Course, last: float, size: float) -> None:
     axes.step(at, weight, where="post", color=CANARY, lw=1.6)
     for i, stretch in enumerate(s for s in found.stretches if not s.weight):
         axes.axvspan(stretch.start / size, stretch.end / size, facecolor="none", edgecolor=CANARY,
-                     hatch="\\\\", lw=0, alpha=0.45,
+                     hatch="\\\\\\\\", lw=0, alpha=0.45,
                      label="" if i else "copies only")  # fmt: skip
     looks = [(t, count(look, "n", "canary"), count(look, "n", "stable"))
              for t, look in found.looks if look.get("weight")]  # fmt: skip
