@@ -417,6 +417,84 @@ def rollout_down() -> None:
     console.done({"text": "Envoy, guard and services are stopped"})
 
 
+host_ = typer.Typer(help="A machine that serves: set up, look after.", no_args_is_help=True)
+app.add_typer(host_, name="host")
+At = Annotated[
+    str | None,
+    typer.Option(help="ssh://user@host/path or a folder; default: MAINLINE_TARGET, or here"),
+]
+
+
+@host_.command("install")
+def host_install(
+    target: At = None,
+    port: Annotated[int | None, typer.Option(help="the public port; default: a free one")] = None,
+    system: Annotated[bool, typer.Option("--system", help="a unit of the system: root")] = False,
+) -> None:
+    """Bring the committed house there and set it up; what runs goes on."""
+    from mainline.rollout import install as step
+
+    console.done(step.install(root(), target, port, system))
+
+
+@host_.command("set-up", hidden=True)
+def host_set_up(folder: str, options: str) -> None:
+    """What `install` runs on the host."""
+    from mainline.rollout import install as step
+
+    console.done(step.set_up(folder, options))
+
+
+@host_.command("up")
+def host_up(
+    target: At = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Envoy, guard and watcher by the newest house")
+    ] = False,
+) -> None:
+    """Start what is to run there, at its weights."""
+    from mainline.rollout import install as step
+
+    console.done(step.up(root(), target, restart))
+
+
+@host_.command("down")
+def host_down(target: At = None) -> None:
+    """Stop everything there; the state stays."""
+    from mainline.rollout import install as step
+
+    console.done(step.down(root(), target))
+
+
+@host_.command("status")
+def host_status(target: At = None) -> None:
+    """What runs there, by which house, and whether traffic follows."""
+    from mainline.rollout import install as step
+
+    console.done(step.status(root(), target))
+
+
+@host_.command("logs")
+def host_logs(
+    target: At = None, lines: Annotated[int, typer.Option(help="of each program")] = 10
+) -> None:
+    """The last lines of each program's log."""
+    from mainline.rollout import install as step
+
+    console.done(step.logs(root(), target, lines))
+
+
+@host_.command("uninstall")
+def host_uninstall(
+    target: At = None,
+    purge: Annotated[bool, typer.Option("--purge", help="also remove the folder")] = False,
+) -> None:
+    """Stop everything there and start nothing at boot."""
+    from mainline.rollout import install as step
+
+    console.done(step.uninstall(root(), target, purge))
+
+
 # ---- watch, retrain ----------------------------------------------------------------------------
 
 

@@ -32,6 +32,7 @@ MARK = "MAINLINE_HOST_ID"
 DROPPED = ("RUNNER_TRACKING_ID",)
 PORTS = range(20_000, 32_000)
 OWN = ("envoy", "guard", "watcher")
+OF_A_HOUSE = ("PYTHONPATH", "VIRTUAL_ENV", "MAINLINE_VENV")
 
 
 class HostError(MainlineError):
@@ -75,10 +76,17 @@ def free_port() -> int:
     free when the process is started again.
     """
     for port in random.sample(PORTS, 200):
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
+        if is_free(port):
             return port
     raise HostError("No free port was found", "End what takes so many ports")
+
+
+def is_free(port: int) -> bool:
+    """Whether a TCP port of 127.0.0.1 is free now."""
+    with contextlib.suppress(OSError, OverflowError), socket.socket() as probe:
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 def mark(target: Path) -> str:
@@ -173,6 +181,28 @@ def _write_files(target: Path) -> None:
     _write_program(target, "watcher", [*python, "mainline.rollout.watcher", "."], target)
 
 
+def renew(target: Path, wait: float = 20.0) -> None:
+    """Start watcher, guard and Envoy anew by this code, one after the other; services stay.
+
+    Raises HostError (12) where Envoy does not come back.
+    """
+    _write_files(target)
+    for name in reversed(OWN):
+        server = rpc(target)
+        for call in (server.stopProcess, server.removeProcessGroup):
+            with contextlib.suppress(xmlrpc.client.Fault):
+                call(name)
+        server.reloadConfig()
+        with contextlib.suppress(xmlrpc.client.Fault):
+            server.addProcessGroup(name)
+    deadline = time.monotonic() + wait
+    while not envoy_ready(target):
+        if time.monotonic() >= deadline:
+            last = last_line(target / "log" / "envoy.log")
+            raise HostError(f"Envoy did not start ({last})", f"Look into {target.name}/log/")
+        time.sleep(0.02)
+
+
 # supervisord is started in the target, and stays there: names are relative, because supervisor
 # expands %(name)s in paths, in some of them twice.
 SUPERVISORD = """[unix_http_server]
@@ -193,7 +223,7 @@ files = programs/*.conf
 """
 
 PROGRAM = """[program:{name}]
-command={python} -m mainline.rollout.program {name}
+command={python} -P programs/program.py {name}
 autostart=true
 autorestart=true
 startsecs=1
@@ -217,11 +247,17 @@ def _supervisord(target: Path) -> str:
 def _write_program(target: Path, name: str, command: Sequence[str], directory: Path) -> None:
     """What supervisor runs: a few lines that go to `directory` and become `command`.
 
-    The command itself stands in a JSON file, since any path may be in it.
+    The command itself stands in a JSON file, since any path may be in it; so does where its code
+    is, which may be another house than supervisor's. Those lines are copied there, to outlive
+    both.
     """
     python = shlex.quote(sys.executable).replace("%", "%%")
-    document = {"command": list(command), "directory": str(directory.resolve())}
+    env = _environment(target, {})
+    document = {"command": list(command), "directory": str(directory.resolve()),
+                "environment": {k: env[k] for k in OF_A_HOUSE if k in env}}  # fmt: skip
     write_json(target / "programs" / f"{name}.json", document)
+    lines = Path(__file__).with_name("program.py").read_text("utf-8")
+    write_text(target / "programs" / "program.py", lines)
     text = PROGRAM.format(python=python, name=name)
     write_text(target / "programs" / f"{name}.conf", text)
 

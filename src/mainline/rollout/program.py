@@ -1,6 +1,7 @@
-"""Become the program NAME of this folder: `python -m mainline.rollout.program NAME`.
+"""Become the program NAME of this folder: `python programs/program.py NAME`, a copy of this file.
 
-Its command stands in programs/NAME.json. The process stays the same, so supervisor sees its end.
+Its command and its environment stand in programs/NAME.json. The process stays the same, so
+supervisor sees its end. Standard library only.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 def main(name: str) -> None:
     """Read the command, go to its directory, and become it."""
     document = json.loads((Path("programs") / f"{name}.json").read_text("utf-8"))
+    os.environ.update(document.get("environment", {}))
     os.chdir(document["directory"])
     # A job's own checkout may be gone: what it named as the repository is not inherited.
     os.environ["MAINLINE_ROOT"] = document["directory"]

@@ -1,0 +1,320 @@
+"""A target whose calls an agent performs, at the other end of one kept-open process.
+
+A connection that is cut is made once more and the call made again: every call may be. Within
+`alone` the lock died with the connection, and is asked for again first; what somebody else did in
+between is caught by the generation of the state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mainline.errors import MainlineError, RaceError
+from mainline.rollout import wire
+from mainline.rollout.state import Arm, State, from_dict, to_dict
+from mainline.rollout.target import Ask, TargetError
+
+PING_SECONDS = 8.0
+# An agent starts a Python and imports the house, on a machine that may be small.
+HELLO_SECONDS = 60.0
+CALL_SECONDS = 120.0
+# The agent whose connection was cut takes so long to end, and holds the lock meanwhile.
+LOCK_SECONDS = 4.0
+MOST_SAID = 4000
+
+Explain = Callable[[int | None, str], MainlineError]
+Ship = Callable[["RemoteTarget", str, Path], str]
+
+
+class Cut(Exception):
+    """The connection ended."""
+
+
+class Link:
+    """One process, such as ssh, whose stdin and stdout lead to an agent."""
+
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
+        self.process = subprocess.Popen(
+            list(command), env=dict(environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )  # fmt: skip
+        self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._said = b""
+        self._writing = threading.Lock()
+        self._over = threading.Event()
+        self._threads = [
+            threading.Thread(target=work, daemon=True)
+            for work in (self._read, self._read_errors, self._ping)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            # A login shell may print what it likes before the agent's first line.
+            if (found := wire.parse(line)) is not None:
+                self._answers.put(found)
+        self._over.set()
+        self._answers.put(None)
+
+    def _read_errors(self) -> None:
+        assert self.process.stderr is not None
+        while chunk := os.read(self.process.stderr.fileno(), 4096):
+            self._said = (self._said + chunk)[-MOST_SAID:]
+
+    def _ping(self) -> None:
+        while not self._over.wait(PING_SECONDS):
+            with contextlib.suppress(Cut):
+                self.send({"call": "ping"})
+
+    def send(self, document: Mapping[str, Any]) -> None:
+        """Write one line; raises Cut."""
+        assert self.process.stdin is not None
+        try:
+            with self._writing:
+                self.process.stdin.write(wire.line(document))
+                self.process.stdin.flush()
+        except (OSError, ValueError) as error:
+            raise Cut from error
+
+    def receive(self, seconds: float) -> dict[str, Any]:
+        """The next line; raises Cut at the end, TimeoutError after `seconds`."""
+        try:
+            found = self._answers.get(timeout=seconds)
+        except queue.Empty as error:
+            raise TimeoutError from error
+        if found is None:
+            self._answers.put(None)
+            raise Cut
+        return found
+
+    def ended(self) -> tuple[int | None, str]:
+        """How the process ended, and the last that it said on stderr."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
+        self._threads[1].join(2)
+        return self.process.poll(), self._said.decode("utf-8", "replace").strip()
+
+    def close(self) -> None:
+        """End the process; the agent ends with its stdin."""
+        self._over.set()
+        assert self.process.stdin is not None and self.process.stdout is not None
+        with contextlib.suppress(OSError, ValueError):
+            self.process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for thread in self._threads[:2]:
+            thread.join(2)
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+class RemoteTarget:
+    """The target behind an agent; see `target.Target` for what each call does.
+
+    `command` starts a process that leads to the agent, `explain` makes an error of how it ended,
+    and `ship(target, digest, artifact)` brings an artifact there and returns its path there.
+    """
+
+    def __init__(
+        self, address: str, command: Sequence[str], environ: Mapping[str, str], explain: Explain,
+        ship: Ship,
+    ) -> None:  # fmt: skip
+        self.address = address
+        self.link: Link | None = None
+        self._command, self._environ = command, environ
+        self._explain, self._ship = explain, ship
+        self._one = threading.RLock()
+        self._alone = False
+
+    def call(self, call: str, seconds: float = CALL_SECONDS, /, **given: Any) -> Any:
+        """Let the agent perform `call`; its value. Raises the agent's error, or TargetError."""
+        with self._one:
+            try:
+                return self._asked(call, seconds, given)
+            except Cut:
+                self.close()
+            if self._alone:
+                self._lock()
+            try:
+                return self._asked(call, seconds, given)
+            except Cut:
+                self.close()
+                raise TargetError(
+                    f"The connection to {self.address} was cut twice in `{call}`",
+                    "Run the same command again: nothing is half done",
+                ) from None
+
+    def _asked(self, name: str, wait: float, given: Mapping[str, Any]) -> Any:
+        link = self._linked()
+        link.send({"call": name, "with": given})
+        try:
+            answer = link.receive(wait)
+        except TimeoutError:
+            # A late answer would be taken for that of the next call.
+            self.close()
+            raise TargetError(
+                f"{self.address} did not answer `{name}` within {wait:.0f} s",
+                "Look at the machine, then run the same command again",
+            ) from None
+        if "error" in answer:
+            raise wire.error_of(answer["error"])
+        return answer["value"]
+
+    def _linked(self) -> Link:
+        if self.link is None:
+            link = Link(self._command, self._environ)
+            try:
+                self._greet(link)
+            except BaseException:
+                link.close()
+                raise
+            self.link = link
+        return self.link
+
+    def _greet(self, link: Link) -> None:
+        deadline = time.monotonic() + HELLO_SECONDS
+        try:
+            while "mainline" not in (hello := link.receive(deadline - time.monotonic())):
+                pass
+        except Cut:
+            raise self._explain(*link.ended()) from None
+        except (TimeoutError, ValueError):
+            raise TargetError(
+                f"No agent answered at {self.address} within {HELLO_SECONDS:.0f} s",
+                "Look at the machine, then run the same command again",
+            ) from None
+        if hello["mainline"] != wire.PROTOCOL:
+            raise TargetError(
+                f"{self.address} speaks {str(hello['mainline'])[:40]!r} and this Mainline "
+                f"{wire.PROTOCOL!r}",
+                "Bring it this one's house: `./mainline host install`",
+            )
+        key = self._environ.get("MAINLINE_KEY")
+        if key:
+            link.send({"call": "lend", "with": {"MAINLINE_KEY": key}})
+            link.receive(CALL_SECONDS)
+
+    def close(self) -> None:
+        """End the connection, and with it the agent and its lock."""
+        if self.link is not None:
+            link, self.link = self.link, None
+            link.close()
+
+    # ---- Target ------------------------------------------------------------------------------
+
+    def ensure(self) -> None:
+        """See Envoy, guard and watcher running; what ran before a reboot comes back."""
+        self.call("ensure")
+
+    def read(self) -> State:
+        """The state that this target is to be in."""
+        return from_dict(self.call("read"))
+
+    def apply(
+        self, old: State, wanted: State, event: str, notes: Mapping[str, Any]
+    ) -> tuple[State, bool]:
+        """Make `wanted` the state if it is still `old`, and bring it about."""
+        new, shown = self.call(
+            "apply", old=to_dict(old), wanted=to_dict(wanted), event=event, notes=dict(notes)
+        )
+        return from_dict(new), bool(shown)
+
+    def observe(self) -> dict[str, Any]:
+        """What is really there."""
+        return {**self.call("observe"), "target": self.address}
+
+    def confirm(self, state: State, wait: float) -> bool:
+        """Whether traffic is seen to follow `state` within `wait` seconds."""
+        return bool(self.call("confirm", wait + CALL_SECONDS, state=to_dict(state), wait=wait))
+
+    def launch(
+        self, version: str, digest: str, artifact: Path, command: Sequence[str] | None = None
+    ) -> Arm:
+        """Bring the artifact there and start its service beside what runs, without traffic."""
+        there = self._ship(self, digest, artifact)
+        words = list(command) if command is not None else None
+        return Arm(**self.call("launch", version=version, digest=digest, artifact=there,
+                               command=words))  # fmt: skip
+
+    def ask(self, arm: Arm, questions: Sequence[Ask]) -> list[tuple[int, str]]:
+        """Status and body of each answer of `arm`'s own service; status 0 where none came."""
+        found = self.call("ask", CALL_SECONDS + 5 * len(questions), arm=asdict(arm),
+                          questions=[asdict(q) for q in questions])  # fmt: skip
+        return [(int(status), str(body)) for status, body in found]
+
+    def ended(self, arm: Arm) -> str | None:
+        """Why the service of `arm` does not run, by its last words; None while it runs."""
+        found = self.call("ended", arm=asdict(arm))
+        return None if found is None else str(found)
+
+    def retire(self, *keep: Arm) -> None:
+        """Stop the service of every version that is neither in `keep` nor in the state."""
+        self.call("retire", keep=[asdict(arm) for arm in keep])
+
+    def expect(self, answers: Mapping[str, Sequence[Sequence[float]]] | None) -> None:
+        """Keep offline answers by model digest."""
+        self.call("expect", answers=answers)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """One command at a time; the lock is the agent's, and gone with the connection."""
+        return self._locked()
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._lock()
+        self._alone = True
+        try:
+            yield
+        finally:
+            self._alone = False
+            with contextlib.suppress(MainlineError, Cut):
+                if self.link is not None:
+                    self._asked("unlock", CALL_SECONDS, {})
+
+    def _lock(self) -> None:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                return self._lock_once()
+            except RaceError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.2)
+
+    def _lock_once(self) -> None:
+        try:
+            self._asked("lock", CALL_SECONDS, {})
+        except Cut:
+            self.close()
+            raise TargetError(
+                f"The connection to {self.address} was cut", "Run the same command again"
+            ) from None
+
+    def record(self, event: str, **notes: Any) -> None:
+        """Append one line to the record."""
+        self.call("record", event=event, notes=notes)
+
+    def history(self) -> list[dict[str, Any]]:
+        """The record in order."""
+        found: list[dict[str, Any]] = self.call("history")
+        return found
+
+    def down(self) -> None:
+        """End every process here."""
+        self.call("down")
