@@ -195,7 +195,8 @@ class Rollout(Section):
     `plan` chooses among the stages: canary takes them all; bake the shadow and the last; blue-green
     the last alone; shadow only the shadow; offline serves nothing and swaps what `prod` names. auto
     is canary from `canary_rate` requests a second on, and bake below. The old model stays warm for
-    `warm_seconds` after a promotion, or until labels have matured. Where no target is set, a
+    `warm_seconds` after a promotion, or until labels have matured. A canary whose memory has grown
+    by more than `memory_mb` (MiB) since it was ready is lost. Where no target is set, a
     rehearsal that passed assigns `prod` only if `rehearsal` is `production`.
     """
 
@@ -206,6 +207,7 @@ class Rollout(Section):
     hold_seconds: float = Field(86400, gt=0)
     warm_seconds: float = Field(86400, ge=0)
     canary_rate: float = Field(1.0, gt=0)
+    memory_mb: float = Field(1024, gt=0)
     rehearsal: Literal["nothing", "production"] = "nothing"
 
     @model_validator(mode="after")

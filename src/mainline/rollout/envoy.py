@@ -29,6 +29,7 @@ LOG_FIELDS = {
     "id": "%REQ(X-REQUEST-ID)%",
     "gen": "%ROUTE_NAME%",
     "arm": "%REQ(X-MAINLINE-ARM)%",
+    "path": "%PATH(NQ)%",
     "code": "%RESPONSE_CODE%",
     "flags": "%RESPONSE_FLAGS%",
     "ms": "%DURATION%",
@@ -181,6 +182,15 @@ def apply(target: Path, ports: dict[str, int], state: State, wait: float = 8.0) 
     if seen:
         _put_clusters(target, clusters)
     return seen
+
+
+def written(target: Path, state: State) -> bool:
+    """Whether Envoy's route file is what `state` asks for."""
+    try:
+        found = json.loads((target / "xds" / "rds.json").read_text("utf-8"))
+        return bool(found["resources"] == [compiled(state)[0]])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def write_empty(target: Path) -> None:

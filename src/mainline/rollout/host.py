@@ -316,6 +316,12 @@ def remove_program(target: Path, name: str) -> None:
         server.reloadConfig()
 
 
+def stop_program(target: Path, name: str) -> None:
+    """End one supervised process, which stays down until it is added again or all come up anew."""
+    with contextlib.suppress(OSError, xmlrpc.client.Error):
+        rpc(target).stopProcess(name, False)
+
+
 def kill_program(target: Path, name: str) -> None:
     """SIGKILL one supervised process, which supervisor then starts again."""
     with contextlib.suppress(OSError, xmlrpc.client.Error):

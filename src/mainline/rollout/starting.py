@@ -33,7 +33,7 @@ class Wanted:
     expected: Answers | None
     golden: Sequence[Mapping[str, Any]]
     answers: Sequence[Sequence[float]] | None
-    recorded: tuple[float, float] | None
+    recorded: Recorded
     ready_seconds: float
     by: str
 
@@ -50,7 +50,7 @@ def start(
     expected: Answers | None = None,
     golden: Sequence[Mapping[str, Any]] = (),
     answers: Sequence[Sequence[float]] | None = None,
-    recorded: tuple[float, float] | None = None,
+    recorded: Recorded = None,
     supersede: bool = False,
     ready_seconds: float = 90.0,
     by: str | None = None,
@@ -147,9 +147,9 @@ def _launch(
         there.retire()
         return _refused(there, wanted, checks)
     there.expect(wanted.expected)
-    recorded = list(wanted.recorded) if wanted.recorded else None
     limits = {"error_budget": policy.error_budget, "latency_ms": policy.latency_ms,
-              "recorded": recorded, "warm_seconds": policy.warm_seconds}  # fmt: skip
+              "recorded": wanted.recorded, "warm_seconds": policy.warm_seconds,
+              "memory_mb": policy.memory_mb}  # fmt: skip
     first = not _served(there.read())
     begin = partial(transitions.begun, arm=arm, plan=stages, name=name, limits=limits,
                     hold_seconds=policy.hold_seconds)  # fmt: skip
