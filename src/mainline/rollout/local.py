@@ -133,6 +133,12 @@ class LocalTarget:
         """Keep offline answers by model digest."""
         actions.keep_expected(self.folder, answers)
 
+    def replay(self, arm: Arm, stable: Arm, rows: int) -> dict[str, Any]:
+        """Ask the service of `arm` the last `rows` logged rows of `stable`, past the split."""
+        from mainline.rollout import replay
+
+        return replay.run(self.folder, self.ask, arm, stable, rows)
+
     def alone(self) -> AbstractContextManager[None]:
         """One command at a time; the lock is gone with its owner."""
         return state.locked(self.folder, "command.lock", wait=0.0)

@@ -8,6 +8,7 @@ between is caught by the generation of the state.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
 import subprocess
@@ -15,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,12 @@ class Link:
                 stream.close()
 
 
+def _follows(old: State, wanted: State, now: State) -> bool:
+    """Whether `now` is what a swap of `old` for `wanted` leaves; the swap gives the numbers."""
+    same = replace(wanted, generation=old.generation + 1, route=now.route)
+    return json.dumps(to_dict(same), sort_keys=True) == json.dumps(to_dict(now), sort_keys=True)
+
+
 class RemoteTarget:
     """The target behind an agent; see `target.Target` for what each call does.
 
@@ -145,23 +152,17 @@ class RemoteTarget:
     def call(self, call: str, seconds: float = CALL_SECONDS, /, **given: Any) -> Any:
         """Let the agent perform `call`; its value. Raises the agent's error, or TargetError."""
         with self._one:
-            try:
-                return self._asked(call, seconds, given)
-            except Cut:
-                self.close()
-            if self._alone:
-                self._lock()
-            try:
-                return self._asked(call, seconds, given)
-            except Cut:
-                self.close()
-                raise TargetError(
-                    f"The connection to {self.address} was cut twice in `{call}`",
-                    "Run the same command again: nothing is half done",
-                ) from None
+            for _ in range(2):
+                try:
+                    return self._asked(self._linked(), call, seconds, given)
+                except Cut:
+                    self.close()
+            raise TargetError(
+                f"The connection to {self.address} was cut twice in `{call}`",
+                "Run the same command again: nothing is half done",
+            )
 
-    def _asked(self, name: str, wait: float, given: Mapping[str, Any]) -> Any:
-        link = self._linked()
+    def _asked(self, link: Link, name: str, wait: float, given: Mapping[str, Any]) -> Any:
         link.send({"call": name, "with": given})
         try:
             answer = link.receive(wait)
@@ -181,6 +182,8 @@ class RemoteTarget:
             link = Link(self._command, self._environ)
             try:
                 self._greet(link)
+                if self._alone:
+                    self._lock(link)
             except BaseException:
                 link.close()
                 raise
@@ -229,11 +232,21 @@ class RemoteTarget:
     def apply(
         self, old: State, wanted: State, event: str, notes: Mapping[str, Any]
     ) -> tuple[State, bool]:
-        """Make `wanted` the state if it is still `old`, and bring it about."""
-        new, shown = self.call(
-            "apply", old=to_dict(old), wanted=to_dict(wanted), event=event, notes=dict(notes)
-        )
-        return from_dict(new), bool(shown)
+        """Make `wanted` the state if it is still `old`, and bring it about.
+
+        Where the answer was cut off and the state is `wanted` by now, this call was what made it so.
+        """
+        with self._one:
+            before = self.link
+            try:
+                new, shown = self.call("apply", old=to_dict(old), wanted=to_dict(wanted),
+                                       event=event, notes=dict(notes))  # fmt: skip
+                return from_dict(new), bool(shown)
+            except RaceError:
+                now = self.read()
+                if before is self.link or not _follows(old, wanted, now):
+                    raise
+                return now, self.confirm(now, 5.0)
 
     def observe(self) -> dict[str, Any]:
         """What is really there."""
@@ -271,40 +284,49 @@ class RemoteTarget:
         """Keep offline answers by model digest."""
         self.call("expect", answers=answers)
 
+    def replay(self, arm: Arm, stable: Arm, rows: int) -> dict[str, Any]:
+        """Ask the service of `arm` the last `rows` logged rows of `stable`, past the split."""
+        found = self.call("replay", 3 * CALL_SECONDS, arm=asdict(arm), stable=asdict(stable),
+                          rows=rows)  # fmt: skip
+        return dict(found)
+
     def alone(self) -> AbstractContextManager[None]:
         """One command at a time; the lock is the agent's, and gone with the connection."""
         return self._locked()
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        self._lock()
-        self._alone = True
+        with self._one:
+            for _ in range(2):
+                try:
+                    self._lock(self._linked())
+                    break
+                except Cut:
+                    self.close()
+            else:
+                raise TargetError(
+                    f"The connection to {self.address} was cut twice", "Run the command again"
+                )
+            self._alone = True
         try:
             yield
         finally:
-            self._alone = False
-            with contextlib.suppress(MainlineError, Cut):
-                if self.link is not None:
-                    self._asked("unlock", CALL_SECONDS, {})
+            with self._one:
+                self._alone = False
+                with contextlib.suppress(MainlineError, Cut):
+                    if self.link is not None:
+                        self._asked(self.link, "unlock", CALL_SECONDS, {})
 
-    def _lock(self) -> None:
+    def _lock(self, link: Link) -> None:
         deadline = time.monotonic() + LOCK_SECONDS
         while True:
             try:
-                return self._lock_once()
+                self._asked(link, "lock", CALL_SECONDS, {})
+                return
             except RaceError:
                 if time.monotonic() >= deadline:
                     raise
                 time.sleep(0.2)
-
-    def _lock_once(self) -> None:
-        try:
-            self._asked("lock", CALL_SECONDS, {})
-        except Cut:
-            self.close()
-            raise TargetError(
-                f"The connection to {self.address} was cut", "Run the same command again"
-            ) from None
 
     def record(self, event: str, **notes: Any) -> None:
         """Append one line to the record."""

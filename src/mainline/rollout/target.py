@@ -101,6 +101,12 @@ class Target(Protocol):
     def expect(self, answers: Mapping[str, Sequence[Sequence[float]]] | None) -> None:
         """Keep offline answers by model digest, which the guard holds served ones against."""
 
+    def replay(self, arm: Arm, stable: Arm, rows: int) -> dict[str, Any]:
+        """Ask the service of `arm` the last `rows` logged rows of `stable`, past the split.
+
+        Its answers are held against its own model offline: the document of a `replay.Replayed`.
+        """
+
     # ---- the record --------------------------------------------------------------------------
 
     def alone(self) -> AbstractContextManager[None]:

@@ -108,6 +108,9 @@ CALLS: dict[str, Perform] = {
     "ended": lambda target, given: target.ended(Arm(**given["arm"])),
     "retire": lambda target, given: target.retire(*[Arm(**a) for a in given["keep"]]),
     "expect": lambda target, given: target.expect(given["answers"]),
+    "replay": lambda target, given: target.replay(
+        Arm(**given["arm"]), Arm(**given["stable"]), given["rows"]
+    ),
     "record": lambda target, given: target.record(given["event"], **given["notes"]),
     "history": lambda target, given: target.history(),
     "down": lambda target, given: target.down(),
