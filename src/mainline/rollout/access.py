@@ -5,13 +5,16 @@ A retry that hid a failing canary, and a share that fell back to stable, are the
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mainline.rollout.follow import read_line
+from mainline.rollout.join import Join
+
+PREDICT = "/predict"
 LIMIT = 8 << 20  # bytes read in one look, so that a long pause cannot fill the memory
 
 
@@ -106,57 +109,74 @@ class Look:
     unread: int = 0
 
 
-def parse(line: bytes) -> dict[str, Any] | None:
-    """One line of the access log, or None when it is not one."""
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def failed(entry: Mapping[str, Any], canary: str | None) -> bool:
+def failed(entry: Mapping[str, Any], canary: str | None, model: str | None = None) -> bool:
     """Whether this request is an error of the arm that it was assigned to.
 
     A status of 500 or more, no response at all, a second attempt, and (for the canary, whose host
-    is `canary`) an answer that came from another host. A client's own mistake (4xx) is none, nor
-    is a client that went away before the answer (flag DC alone).
+    is `canary`) an answer that came from another host, or names another model than `model` (the
+    first digits of its digest). A client's own mistake (4xx) is none, nor is a client that went
+    away before the answer (flag DC alone).
     """
     code = int(entry.get("code") or 0)
     if code == 0 and entry.get("flags") == "DC":
         return False
     if code == 0 or code >= 500 or int(entry.get("attempts") or 0) > 1:
         return True
-    return entry.get("arm") == "canary" and canary is not None and entry.get("served") != canary
+    if entry.get("arm") != "canary" or canary is None:
+        return False
+    other = model is not None and (entry.get("model") or model) != model
+    return other or entry.get("served") != canary
 
 
-def count(lines: Iterable[bytes], canary: str | None, slow_ms: float) -> dict[str, Look]:
+def count(
+    lines: Iterable[bytes],
+    canary: str | None,
+    slow_ms: float,
+    join: Join | None = None,
+    model: str | None = None,
+) -> dict[str, Look]:
     """Looks by route generation (`gen-7`) from lines of the access log.
 
-    `canary` is the host:port that the canary answers from. Lines that cannot be read are counted
-    under the generation "" as `unread`.
+    `canary` is the host:port that the canary answers from, `model` what it calls itself in its
+    X-Model-Version. Lines that cannot be read are counted under the generation "" as `unread`.
+    Predictions that were asked for are told to `join`.
     """
     looks: dict[str, Look] = {}
     for line in lines:
-        entry = parse(line)
-        generation = entry.get("gen") if entry else None
-        if entry is None or not isinstance(generation, str):
+        entry = read_line(line)
+        try:
+            if entry is None or not isinstance(entry.get("gen"), str):
+                raise ValueError("no line of the access log")
+            _count(looks, entry, canary, slow_ms, join)
+        except (TypeError, ValueError):  # a status or a time that is no number, too
             looks.setdefault("", Look()).unread += 1
-            continue
-        arm = entry.get("arm")
-        if not generation.startswith("gen-") or arm not in ("stable", "canary"):
-            continue
-        look = looks.setdefault(generation, Look())
-        ms = float(entry.get("ms") or 0)
-        counts = look.arms[arm]
-        counts.n += 1
-        counts.errors += failed(entry, canary)
-        counts.slow += ms > slow_ms
-        counts.timed += 1
-        counts.slow_looks = int(counts.slow > 0)
-        look.ms[arm].append(ms)
-        look.diverted += arm == "canary" and entry.get("served") != canary
     return looks
+
+
+def _count(
+    looks: dict[str, Look],
+    entry: Mapping[str, Any],
+    canary: str | None,
+    slow_ms: float,
+    join: Join | None,
+) -> None:
+    generation, arm = entry["gen"], entry.get("arm")
+    if not generation.startswith("gen-") or arm not in ("stable", "canary"):
+        return
+    ms, bad = float(entry.get("ms") or 0), failed(entry, canary)
+    look = looks.get(generation)
+    if look is None:
+        look = looks[generation] = Look()
+    counts = look.arms[arm]
+    counts.n += 1
+    counts.errors += bad
+    counts.slow += ms > slow_ms
+    counts.timed += 1
+    counts.slow_looks = int(counts.slow > 0)
+    look.ms[arm].append(ms)
+    look.diverted += arm == "canary" and entry.get("served") != canary
+    if join is not None and entry.get("path") == PREDICT:
+        join.request(f"{generation}/{arm}", str(entry.get("id")), entry.get("code") == 200)
 
 
 def percentile(values: list[float], share: float) -> float | None:

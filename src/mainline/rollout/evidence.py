@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mainline import eprocess
 from mainline.rollout.access import ArmCounts
-from mainline.rollout.facts import Answers, Evidence, Limits, Recorded, StageCounts
+from mainline.rollout.facts import Answers, Evidence, Joined, Limits, Recorded, StageCounts
+from mainline.rollout.join import Sides
 from mainline.rollout.predictions import Seen, Watch
 from mainline.rollout.rates import due
 from mainline.rollout.spread import Spread
@@ -36,9 +37,26 @@ def gather(
             )  # fmt: skip
         if stage.name == state.stage:
             break
-    said = answers(state, watch, routes.get(str(state.stage), ""))
+    generation = routes.get(str(state.stage), "")
+    said, logs = answers(state, watch, generation), joined(watch, {*routes.values()}, generation)
     return Evidence(tuple(stages), said, lost, False, unread + watch.unread,
-                    seconds_in(state))  # fmt: skip
+                    seconds_in(state), logs)  # fmt: skip
+
+
+def joined(watch: Watch, generations: Collection[str], now: str) -> Joined | None:
+    """How both logs agree on these generations (`gen-7`), and on the one that is live `now`."""
+    if watch.join is None:
+        return None
+    sides = watch.join.sides()
+    both, here = Sides(), Sides()
+    for key, found in sides.items():
+        generation = key.rpartition("/")[0]
+        if generation in generations:
+            both.add(found)
+        if generation == now:
+            here.add(found)
+    return Joined(both.asked, both.unlogged, both.found + both.unseen, both.unseen,
+                  here.asked, here.found)  # fmt: skip
 
 
 def answers(state: State, watch: Watch, generation: str) -> Answers:
@@ -62,11 +80,6 @@ def answers(state: State, watch: Watch, generation: str) -> Answers:
         canary=watch.spreads.get(f"{generation}/canary", Spread()),
         stable=watch.spreads.get(f"{generation}/stable", Spread()),
     )
-
-
-def with_due(found: Evidence, due: bool) -> Evidence:
-    """`found`, with whether this look may spend alpha."""
-    return replace(found, due=due)
 
 
 def limits(state: State) -> Limits:

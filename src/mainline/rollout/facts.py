@@ -87,13 +87,16 @@ class Joined:
     """The access log held against the prediction log, of requests older than a grace of seconds.
 
     `unlogged` of the `answered` requests in the access log have no record of a prediction, and
-    `unseen` of the `logged` predictions for users have no line in the access log.
+    `unseen` of the `logged` predictions for users have no line in the access log. Of this stage
+    alone, and without any grace, `here` requests were answered and `found` of them are in both.
     """
 
     answered: int = 0
     unlogged: int = 0
     logged: int = 0
     unseen: int = 0
+    here: int = 0
+    found: int = 0
 
 
 @dataclass(frozen=True)

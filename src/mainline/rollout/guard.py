@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mainline.errors import MainlineError
-from mainline.rollout import actions, envoy, host
+from mainline.files import short
+from mainline.rollout import actions, envoy, host, memory
 from mainline.rollout.access import ArmCounts, Look, Tail, count, percentile
 from mainline.rollout.facts import Recorded
+from mainline.rollout.join import Join
 from mainline.rollout.pace import Pace
 from mainline.rollout.predictions import Timing, Watch, load_expected
 from mainline.rollout.route import cluster_name
@@ -32,6 +34,7 @@ RUNNING_SECONDS, IDLE_SECONDS = 0.25, 0.5
 CHECK_SECONDS = 1.0  # how often Envoy is asked which generation it shows
 QUIET_SECONDS = 5.0  # a look that found nothing new is recorded this seldom
 LONG_SECONDS = 600.0  # and so is each look of a stage that lasts
+COLD_SECONDS = 5.0  # a service that has just got its first request may answer late
 LIVES = ("STARTING", "RUNNING")
 ROTATE_BYTES = 64 << 20
 
@@ -48,6 +51,8 @@ class Guard:
         self.tries, self.tried, self.unread = 0, 0, 0
         self.process: list[int] | None = None
         self.mirrored: dict[str, int] | None = None
+        self.excused: dict[str, int] = {}
+        self.memory: int | None = None
         self.access = Tail(target / "access.jsonl")
         self.watch = self._new_watch({})
         self.checked = self.recorded = 0.0
@@ -63,7 +68,8 @@ class Guard:
         expected = load_expected(self.target / "expected.json")
         recorded = Recorded.read(limits.get("recorded"))
         edges = recorded.edges if recorded else ()
-        return Watch(folder, expected, float(limits.get("latency_ms", 250.0)), edges)
+        slow_ms = float(limits.get("latency_ms", 250.0))
+        return Watch(folder, expected, slow_ms, edges, join=Join())
 
     def _resume(self, kept: dict[str, Any]) -> None:
         state = read(self.target)
@@ -80,6 +86,7 @@ class Guard:
             self.routes = kept["routes"]
             self.tries, self.tried, self.unread = kept["tries"], kept["tried"], kept["unread"]
             self.process, self.mirrored = kept["process"], kept["mirrored"]
+            self.excused, self.memory = kept["excused"], kept["memory"]
             self.access = Tail(self.target / "access.jsonl", *kept["access"])
             self.started = state.started
             if state.provisional:
@@ -95,7 +102,8 @@ class Guard:
                 "pid": os.getpid(), "at": time.monotonic(), "boot_id": self.boot,
                 "started": self.started, "routes": self.routes, "tries": self.tries,
                 "tried": self.tried, "unread": self.unread, "process": self.process,
-                "mirrored": self.mirrored, "access": [self.access.inode, self.access.offset],
+                "mirrored": self.mirrored, "excused": self.excused, "memory": self.memory,
+                "access": [self.access.inode, self.access.offset],
                 "counts": {g: {a: asdict(c) for a, c in arms.items()}
                            for g, arms in self.counts.items()},
                 "watch": self.watch.to_dict(), "rate": self.pace.rate(),
@@ -109,7 +117,8 @@ class Guard:
         if state.running and state.started != self.started:
             self._begin(state)
         address = f"127.0.0.1:{state.canary.port}" if state.canary else None
-        looks = count(self.access.lines(), address, self.watch.slow_ms)
+        named = short(state.canary.digest) if state.canary else None
+        looks = count(self.access.lines(), address, self.watch.slow_ms, self.watch.join, named)
         self.pace.add(sum(c.n for found in looks.values() for c in found.arms.values()))
         self._check_route(state)
         self._rotate()
@@ -154,7 +163,8 @@ class Guard:
         """Start counting anew for another rollout."""
         self.started, self.routes, self.counts = state.started, {}, {}
         self.tries, self.tried, self.unread = 0, 0, 0
-        self.process = self.mirrored = self.promotion = None
+        self.process = self.mirrored = self.memory = self.promotion = None
+        self.excused = {}
         self.watch = self._new_watch(state.limits)
         self.watch.skip()
 
@@ -165,7 +175,7 @@ class Guard:
             if generation:
                 arms = self.counts.setdefault(generation, _nothing())
                 for arm, counts in found.arms.items():
-                    arms[arm].add(counts)
+                    arms[arm].add(_warmed(counts) if self._cold(state) else counts)
         self.watch.update()
         if state.weight == 0:
             self._count_mirrored(state)
@@ -189,30 +199,29 @@ class Guard:
             self.mirrored = now
         for arm, logged in (("canary", "shadow"), ("stable", "stable")):
             timing = self.watch.timings.get(f"{generation}/{logged}", Timing())
-            arms[arm].slow_looks += timing.slow > arms[arm].slow
-            arms[arm].slow, arms[arm].timed = timing.slow, timing.n
+            if self._cold(state):
+                self.excused[arm] = timing.slow
+            slow = timing.slow - self.excused.get(arm, 0)
+            arms[arm].slow_looks += slow > arms[arm].slow
+            arms[arm].slow, arms[arm].timed = slow, timing.n - self.excused.get(arm, 0)
+
+    def _cold(self, state: State) -> bool:
+        """Whether the canary has only just got its first requests: slow answers are excused."""
+        return state.stage == state.plan[0].name and seconds_in(state) < COLD_SECONDS
 
     def _decide(self, state: State, look: Look) -> None:
         # numpy and scipy take half a second to import, which the first sign of life does not have.
         from mainline.rollout import evidence as gathered
-        from mainline.rollout.judge import due, judge
+        from mainline.rollout.judge import judge
 
         assert state.canary is not None
         lost = self._lost(state, state.canary)
         found = gathered.gather(state, self.routes, self.counts, self.watch, lost, self.unread)
-        now = found.stages[-1]
-        total = sum(s.canary.n for s in found.stages)
         kept = state.verdicts.get(str(state.stage), {}).get("verdict")
+        spending = gathered.Spending(self.tries, self.tried)
         # A stage that has passed and waits for a person spends no more alpha.
-        ask = bool(
-            now.weight
-            and kept != Verdict.PASS.value
-            and now.canary.n >= now.requests
-            and due(total, self.tried, self.tries, now.requests)
-        )
-        if ask:
-            self.tries, self.tried = self.tries + 1, total
-        found = gathered.with_due(found, ask)
+        found = spending.ask(found, kept == Verdict.PASS.value)
+        self.tries, self.tried = spending.tries, spending.tried
         verdict = judge(found, gathered.limits(state))
         self._record(state, look, verdict, gathered.numbers(found))
         if verdict.verdict is Verdict.FAIL or (verdict.verdict is Verdict.PASS and kept != "PASS"):
@@ -235,10 +244,25 @@ class Guard:
                 self.process = born
             if self.process and (process["state"] not in LIVES or born != self.process):
                 return f"its process ended ({process['why']})"
+            if self.process and (grown := self._grown(state, self.process[0])):
+                return grown
         if seen and not seen.healthy and self.process:
             failed = "Envoy ejected it after five failures in a row"
             return failed if seen.ejected else "it does not answer its health check"
         return None
+
+    def _grown(self, state: State, pid: int) -> str | None:
+        """Whether the canary leaks: it is ended at once, before the machine has no memory left."""
+        held = memory.resident(pid)
+        self.memory = self.memory or held
+        if held is None or self.memory is None:
+            return None
+        mib, most = (held - self.memory) / 2**20, float(state.limits.get("memory_mb", 1024))
+        if mib <= most:
+            return None
+        assert state.canary is not None
+        host.stop_program(self.target, state.canary.program)
+        return f"its memory grew by {mib:.0f} MiB since it was ready, more than {most:g}"
 
     def _record(
         self, state: State, look: Look, verdict: StepVerdict, numbers: dict[str, Any]
@@ -264,21 +288,33 @@ class Guard:
         )  # fmt: skip
 
     def _check_route(self, state: State) -> None:
-        """Bring up an Envoy that shows another generation than the state on disk."""
+        """Bring up an Envoy that shows another generation than the state on disk, or would.
+
+        A file that was written over in place is not read before Envoy starts again.
+        """
         served = state.stable and state.stable.port
         if not served or time.monotonic() - self.checked < CHECK_SECONDS:
             return
         self.checked = time.monotonic()
         with contextlib.suppress(OSError, ValueError):
-            if not envoy.shows(host.ports(self.target), state.route):
+            written = envoy.written(self.target, state)
+            if not written or not envoy.shows(host.ports(self.target), state.route):
                 actions.reconcile(self.target)
 
     def _rotate(self) -> None:
         path = self.target / "access.jsonl"
-        with contextlib.suppress(OSError):
-            if path.stat().st_size > ROTATE_BYTES:
+        with contextlib.suppress(OSError, MainlineError):
+            if path.exists() and path.stat().st_size <= ROTATE_BYTES:
+                return
+            if path.exists():
                 path.replace(path.with_name("access.1.jsonl"))
-                envoy.ask(host.ports(self.target)["admin"], "/reopen_logs", "POST")
+            # Also one that somebody moved or deleted: Envoy would go on writing to what is no more.
+            envoy.ask(host.ports(self.target)["admin"], "/reopen_logs", "POST")
+
+
+def _warmed(counts: ArmCounts) -> ArmCounts:
+    """`counts` of a cold service: its slow answers are not timed."""
+    return ArmCounts(counts.n, counts.errors, 0, counts.timed - counts.slow)
 
 
 def _together(first: Look, second: Look) -> Look:

@@ -20,6 +20,7 @@ from mainline.verdict import Check, StepVerdict, Verdict
 
 SHARE_ALPHA = 1e-4
 UNREAD, UNJOINED, FEW = 0.001, 0.01, 5  # shares of lines, and how many are always forgiven
+UNFOUND = 0.5  # share of a stage's requests whose records may still be under way
 PROMOTED = "promoted"
 
 __all__ = [
@@ -119,19 +120,27 @@ def _log(evidence: Evidence) -> Check:
     if evidence.unread > UNREAD * total + 1:
         return check(Verdict.INCONCLUSIVE, f"{evidence.unread} lines of the log could not be read",
                      evidence.unread)  # fmt: skip
-    joined = evidence.joined or Joined()
-    if joined.unlogged > UNJOINED * joined.answered + FEW:
-        return check(
-            Verdict.INCONCLUSIVE, f"{joined.unlogged} of {joined.answered} answered requests are "
-            "not in the prediction log: it is late, or lost some", joined.unlogged,
-        )  # fmt: skip
-    if joined.unseen > UNJOINED * joined.logged + FEW:
-        return check(
-            Verdict.INCONCLUSIVE, f"{joined.unseen} of {joined.logged} predictions are not in the "
-            "access log: it is late, or lost some", joined.unseen,
-        )  # fmt: skip
-    said = f", and {joined.answered} requests are in both" if joined.answered else ""
+    if (found := _joined(evidence.joined or Joined())) is not None:
+        return check(Verdict.INCONCLUSIVE, *found)
+    both = evidence.joined.logged - evidence.joined.unseen if evidence.joined else 0
+    said = f", and {both} requests are in both" if both else ""
     return check(Verdict.PASS, f"The log can be read{said}", evidence.unread)
+
+
+def _joined(joined: Joined) -> tuple[str, int] | None:
+    """What is amiss between the two logs, and of how many requests."""
+    if joined.unlogged > UNJOINED * joined.answered + FEW:
+        return (f"{joined.unlogged} of {joined.answered} answered requests are not in the "
+                "prediction log: it is late, or lost some", joined.unlogged)  # fmt: skip
+    if joined.unseen > UNJOINED * joined.logged + FEW:
+        return (f"{joined.unseen} of {joined.logged} predictions are not in the access log: it is "
+                "late, or lost some", joined.unseen)  # fmt: skip
+    missing = joined.here - joined.found
+    # A log that stopped is seen before the grace is over.
+    if joined.here >= PAIRS and missing > UNFOUND * joined.here:
+        return (f"{missing} of the {joined.here} requests of this stage are not in the prediction "
+                "log yet", missing)  # fmt: skip
+    return None
 
 
 def _share(now: StageCounts) -> Check:

@@ -179,6 +179,7 @@ class Watch:
             "spreads": {k: v.to_dict() for k, v in self.spreads.items()},
             "unread": self.unread,
             "places": self._follower.to_dict(),
+            "join": self.join.to_dict() if self.join is not None else None,
         }
 
     def resume(self, document: Mapping[str, Any]) -> None:
@@ -189,6 +190,8 @@ class Watch:
         self.spreads = {k: Spread(**v) for k, v in document["spreads"].items()}
         self.unread = document["unread"]
         self._follower.resume(document["places"])
+        if self.join is not None and document["join"] is not None:
+            self.join.resume(document["join"])
 
 
 def same(served: Sequence[float], offline: Sequence[float]) -> bool:
