@@ -147,26 +147,26 @@ def count(
         try:
             if entry is None or not isinstance(entry.get("gen"), str):
                 raise ValueError("no line of the access log")
-            _count(looks, entry, canary, slow_ms, join)
+            if _ours(entry):
+                look = looks.setdefault(entry["gen"], Look())
+                _count(look, entry, failed(entry, canary, model), slow_ms, canary)
+                if join is not None and entry.get("path") == PREDICT:
+                    key = f"{entry['gen']}/{entry['arm']}"
+                    join.request(key, str(entry.get("id")), entry.get("code") == 200)
         except (TypeError, ValueError):  # a status or a time that is no number, too
             looks.setdefault("", Look()).unread += 1
     return looks
 
 
+def _ours(entry: Mapping[str, Any]) -> bool:
+    """Whether a client asked for this: Envoy logs what it answers by itself, too."""
+    return entry["gen"].startswith("gen-") and entry.get("arm") in ("stable", "canary")
+
+
 def _count(
-    looks: dict[str, Look],
-    entry: Mapping[str, Any],
-    canary: str | None,
-    slow_ms: float,
-    join: Join | None,
+    look: Look, entry: Mapping[str, Any], bad: bool, slow_ms: float, canary: str | None
 ) -> None:
-    generation, arm = entry["gen"], entry.get("arm")
-    if not generation.startswith("gen-") or arm not in ("stable", "canary"):
-        return
-    ms, bad = float(entry.get("ms") or 0), failed(entry, canary)
-    look = looks.get(generation)
-    if look is None:
-        look = looks[generation] = Look()
+    arm, ms = entry["arm"], float(entry.get("ms") or 0)
     counts = look.arms[arm]
     counts.n += 1
     counts.errors += bad
@@ -175,8 +175,6 @@ def _count(
     counts.slow_looks = int(counts.slow > 0)
     look.ms[arm].append(ms)
     look.diverted += arm == "canary" and entry.get("served") != canary
-    if join is not None and entry.get("path") == PREDICT:
-        join.request(f"{generation}/{arm}", str(entry.get("id")), entry.get("code") == 200)
 
 
 def percentile(values: list[float], share: float) -> float | None:

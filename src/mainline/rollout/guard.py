@@ -228,6 +228,8 @@ class Guard:
             actions.give_verdict(self.target, state, verdict, gathered.sums(found))
         elif state.held_too_long():
             reason = f"Nobody moved the stage {state.stage} on in time"
+            if held := [c.reason for c in verdict.checks if c.verdict is not Verdict.PASS]:
+                reason += f": {held[0]}"
             actions.roll_back(self.target, reason, "guard", wait=1.0)
 
     def _lost(self, state: State, arm: Arm) -> str | None:
