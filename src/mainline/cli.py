@@ -154,10 +154,10 @@ def rollback(
     push: Push = False,
     reason: Reason = "",
 ) -> None:
-    """Put the version before back at prod; twice is once."""
-    from mainline.register import lifecycle as step
+    """All traffic back to the version before, then its tag at prod; twice is once."""
+    from mainline.rollout import goback as step
 
-    console.done(step.rollback(root(), version, push=push, reason=reason))
+    console.done(step.run(root(), version, push=push, reason=reason))
 
 
 @app.command()
@@ -345,46 +345,76 @@ def rollout_rehearse(
     )
 
 
-@rollout.command("start")
-def rollout_start(version: str) -> None:
-    """Start a version beside the stable one; no traffic yet."""
-    from mainline.rollout import versions as step
+Of = Annotated[str | None, typer.Option("--version", help="only if the rollout is of this version")]
+Wait = Annotated[float, typer.Option(help="seconds to wait for a verdict")]
 
-    console.show(step.begin(root(), version))
+
+@rollout.command("start")
+def rollout_start(
+    version: str,
+    supersede: Annotated[bool, typer.Option(help="end the rollout of an older version")] = False,
+    revert: Annotated[bool, typer.Option(help="a model that was healthy in production")] = False,
+) -> None:
+    """Start a version beside the stable one; no traffic yet."""
+    from mainline.rollout import commands as step
+
+    console.show(step.start(root(), version, supersede, revert))
 
 
 @rollout.command("stage")
-def rollout_stage(
-    name: str, wait: Annotated[float, typer.Option(help="seconds to wait for a verdict")] = 600.0
-) -> None:
+def rollout_stage(name: str, version: Of = None, wait: Wait = 600.0) -> None:
     """Move to a stage and wait for its verdict."""
-    from mainline.rollout import rollout as step
+    from mainline.rollout import commands as step
 
-    console.show(step.stage(root(), name, timeout=wait))
+    console.show(step.stage(root(), name, version, wait))
 
 
 @rollout.command("promote")
-def rollout_promote() -> None:
+def rollout_promote(version: Of = None, wait: Wait = 600.0) -> None:
     """All traffic to the canary, when its last stage passed."""
-    from mainline.rollout import rollout as step
+    from mainline.rollout import commands as step
 
-    console.show(step.promote(root()))
+    console.show(step.promote(root(), version, wait))
+
+
+@rollout.command("settle")
+def rollout_settle(version: Of = None) -> None:
+    """End the guarded time of a promotion, when it is over and labels do not contradict."""
+    from mainline.rollout import commands as step
+
+    console.show(step.settle(root(), version))
 
 
 @rollout.command("abort")
-def rollout_abort(reason: str = "asked for") -> None:
+def rollout_abort(version: Of = None, reason: str = "Aborted by hand") -> None:
     """All traffic back to the stable version."""
-    from mainline.rollout import rollout as step
+    from mainline.rollout import commands, rollout
 
-    console.done(step.abort(root(), reason))
+    console.done(commands.ended(rollout.abort(root(), reason, version=version)))
+
+
+@rollout.command("pause")
+def rollout_pause(reason: str = "") -> None:
+    """Nobody moves a stage on; the guard judges and rolls back all the same."""
+    from mainline.rollout import commands, rollout
+
+    console.done(commands.ended(rollout.pause(root(), reason)))
+
+
+@rollout.command("resume")
+def rollout_resume() -> None:
+    """Stages may be moved on again."""
+    from mainline.rollout import commands, rollout
+
+    console.done(commands.ended(rollout.resume(root())))
 
 
 @rollout.command("status")
 def rollout_status() -> None:
-    """The state of the rollout on this machine."""
-    from mainline.rollout import rollout as step
+    """The state of the rollout, and whether traffic follows it."""
+    from mainline.rollout import commands as step
 
-    console.done({"rollout": step.status(root())})
+    console.done(step.status(root()))
 
 
 @rollout.command("history")
@@ -397,15 +427,15 @@ def rollout_history(
     ] = None,
 ) -> None:
     """Who did what, and the numbers of each look."""
-    from mainline.rollout import rollout as step
+    from mainline.rollout import commands as step
 
     found = step.history(root())
     if picture is None:
-        console.done({"history": found})
+        console.done(found)
         return
     from mainline.rollout.picture import draw
 
-    console.done({"text": f"Drawn into {draw(found, picture, version)}"})
+    console.done({"text": f"Drawn into {draw(found['history'], picture, version)}"})
 
 
 @rollout.command("down")

@@ -39,7 +39,8 @@ def exit_status(verdict: StepVerdict) -> int:
 
 def decided_later() -> bool:
     """Whether a later command decides on what is inconclusive."""
-    return bool(os.environ.get("DVC_STAGE")) or os.environ.get("MAINLINE_UNDECIDED") == "gate"
+    later = ("gate", "output")  # the gate, or the jobs that read what this step puts out
+    return bool(os.environ.get("DVC_STAGE")) or os.environ.get("MAINLINE_UNDECIDED") in later
 
 
 def verdict_text(verdict: StepVerdict) -> str:

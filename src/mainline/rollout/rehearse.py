@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mainline.rollout import host, rollout, state
+from mainline.rollout.steps import Recorded
 from mainline.rollout.traffic import Answers, Replay
 from mainline.settings import Rollout
 from mainline.verdict import Check, StepVerdict, Verdict
@@ -31,7 +32,7 @@ def rehearse(
     target: Path | None = None,
     policy: Rollout | None = None,
     command: Sequence[str] | None = None,
-    recorded: tuple[float, float] | None = None,
+    recorded: Recorded = None,
     golden: int = rollout.GOLDEN,
 ) -> list[StepVerdict]:
     """Start `version` and take it through all stages under replayed traffic.

@@ -13,7 +13,7 @@ from mainline.rollout import plan as plans
 from mainline.rollout import ready, transitions
 from mainline.rollout.local import trial
 from mainline.rollout.state import Arm, Stage, State
-from mainline.rollout.steps import Answers, Place, change, one, shown_check
+from mainline.rollout.steps import Answers, Place, Recorded, change, one, shown_check
 from mainline.rollout.target import Target, opened
 from mainline.rollout.who import who
 from mainline.settings import Rollout, load
@@ -64,8 +64,8 @@ def start(
     overrides how it is started (an argument list; `{port}` is filled in). `expected` are offline
     answers by model digest (of the canary, and of stable where known), one list of scores a
     replayed row; `golden` rows are asked directly before any traffic, and `answers` are the offline
-    answers to them (those of `expected` where not given: its first rows). `recorded` is the paired
-    difference (mean, sd) that the comparison measured. `supersede` aborts a rollout of
+    answers to them (those of `expected` where not given: its first rows). `recorded` is how it
+    differs from stable on held-out rows (`spread.recorded`). `supersede` aborts a rollout of
     another version first. `rate` is requests a second where it is known better than the target
     knows it; `plan` a plan's name and why, where neither settings nor rate decide. `say` gets the
     plan in one sentence before anything moves.

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from mainline.errors import NotMeasured, RaceError
 from mainline.files import write_json
@@ -223,13 +223,13 @@ def sync_folder(folder: Path) -> None:
 def locked(target: Path, name: str = "rollout.lock", wait: float = 15.0) -> Iterator[None]:
     """Hold an advisory lock that the kernel drops when its owner dies, however it dies.
 
-    Raises RaceError (24) when it is not free within `wait` seconds.
+    Raises RaceError (24) when it is not free within `wait` seconds, NotMeasured (12) where the
+    folder cannot be written.
     """
     import fcntl
 
-    target.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + wait
-    with (target / name).open("a") as handle:
+    with _lock_file(target, name) as handle:
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -241,6 +241,18 @@ def locked(target: Path, name: str = "rollout.lock", wait: float = 15.0) -> Iter
                     ) from error
                 time.sleep(0.02)
         yield
+
+
+def _lock_file(target: Path, name: str) -> TextIO:
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        return (target / name).open("a")
+    except OSError as error:
+        raise NotMeasured(
+            f"The folder {target.name}/ of the rollout cannot be written ({error.strerror})",
+            "Give it to the user who runs this, and see that the disk is neither full nor "
+            "read-only",
+        ) from error
 
 
 def record(target: Path, event: str, **values: Any) -> None:

@@ -14,6 +14,9 @@ from mainline.verdict import Check, StepVerdict, Verdict
 
 Answers = Mapping[str, Sequence[Sequence[float]]]
 Place = Target | Path | None
+# How the new version differs from stable on the same rows: what spread.recorded gives, (mean, sd),
+# or nothing.
+Recorded = Mapping[str, Any] | tuple[float, float] | None
 TRIES = 8  # the guard writes its verdicts between a command's reading and its writing
 
 
@@ -62,9 +65,14 @@ def verdict_of(document: Mapping[str, Any], now: State) -> StepVerdict:
 
 def another(now: State, version: str | None) -> str | None:
     """One sentence where the last rollout is about another version than `version`, else None."""
-    if version is None or version == now.version:
+    if version is None or _bare(version) == _bare(now.version):
         return None
     return f"The rollout here is of {now.version or 'nothing'}, not of {version}"
+
+
+def _bare(version: str) -> str:
+    """`1.2.0` of v1.2.0 and of model@v1.2.0."""
+    return version.rpartition("@")[2].removeprefix("v")
 
 
 def require_about(now: State, version: str | None) -> None:

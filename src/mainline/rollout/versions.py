@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from mainline import environment, registry, settings
@@ -21,8 +20,12 @@ from mainline.evaluate import evaluate, predictions
 from mainline.files import digest_file, digest_tree
 from mainline.register import verify
 from mainline.registry import Version
-from mainline.rollout import host, rollout, state
+from mainline.rollout import admit, host, rollout
+from mainline.rollout.local import LocalTarget
 from mainline.rollout.rehearse import rehearse
+from mainline.rollout.spread import recorded
+from mainline.rollout.steps import Place
+from mainline.rollout.target import Target, opened
 from mainline.serve import build
 from mainline.serve.batch import json_rows
 from mainline.verdict import Check, StepVerdict, read_verdict
@@ -41,12 +44,11 @@ class Traffic:
     rows: list[dict[str, Any]]
     answers: dict[str, list[list[float]]]
 
-    def difference(self, new: str, old: str | None) -> tuple[float, float] | None:
-        """Mean and sd of new less old (first score), which the shadow pairs must show again."""
+    def difference(self, new: str, old: str | None) -> dict[str, Any] | None:
+        """How both answer the same rows (first scores), which the guard must see again."""
         if old is None or old not in self.answers:
             return None
-        gap = np.array(self.answers[new])[:, 0] - np.array(self.answers[old])[:, 0]
-        return float(gap.mean()), float(gap.std(ddof=1))
+        return recorded([a[0] for a in self.answers[new]], [a[0] for a in self.answers[old]])
 
 
 def bento_of(root: Path, version: Version) -> Path:
@@ -141,19 +143,21 @@ def rehearse_version(
     host.require_platform()
     model = settings.load(root).model.name
     version = registry.find(root, model, name)
+    admit.require(root, version)
+    here = LocalTarget(root / "serving")
     if down and not os.environ.get("MAINLINE_KEY"):
         # Nobody but this rehearsal asks its services, and they are gone after it: no key is needed.
         os.environ.setdefault("MAINLINE_KEYS", "")
     try:
         bento = bento_of(root, version)
-        stable = _stable(root, model, version)
+        stable = _stable(root, version, here, "rehearsal")
         traffic = traffic_of(root, [bento, *([stable] if stable else [])])
         assert version.digest is not None
         old = build.check(stable)["digest"] if stable else None
         found = rehearse(
             root, version.name, bento, version.digest, rows=traffic.rows, expected=traffic.answers,
             rate=rate, golden=GOLDEN, connections=CONNECTIONS,
-            on_progress=told, recorded=traffic.difference(version.digest, old),
+            on_progress=told, recorded=traffic.difference(version.digest, old), target=here.folder,
         )  # fmt: skip
     finally:
         if down:
@@ -163,22 +167,40 @@ def rehearse_version(
     return done
 
 
-def _stable(root: Path, model: str, version: Version) -> Path | None:
-    """The Bento that takes the traffic now; what stands at prod is started where nothing does."""
-    now = state.read(rollout.target_folder(root))
-    if now.stable is not None and rollout.status(root)["up"]:
-        return Path(now.stable.artifact) if now.stable.digest != version.digest else None
-    production = registry.at_stage(root, model, "prod")
-    if production is None or production.digest == version.digest or production.digest is None:
+def _stable(root: Path, version: Version, there: Target, by: str | None) -> Path | None:
+    """The Bento that takes the traffic now; what stands at prod is started where nothing does.
+
+    None where there is none, or where it is of another major version: its requests are others.
+    """
+    served = served_by(root, version.model, there)
+    if served is None:
+        production = registry.at_stage(root, version.model, "prod")
+        if production is None or production.digest == version.digest or production.digest is None:
+            return None
+        if production.number[0] != version.number[0]:
+            return None
+        bento = bento_of(root, production)
+        begun = rollout.start(root, production.name, bento, production.digest, target=there, by=by)
+        if begun.verdict.status != 0:
+            raise MainlineError(
+                f"What stands at prod, {production.tag}, does not start: {begun.checks[-1].reason}",
+                "Roll back to a version that does: `./mainline promote VERSION`",
+            )
+        return bento
+    if served.digest == version.digest or served.number[0] != version.number[0]:
         return None
-    bento = bento_of(root, production)
-    begun = rollout.start(root, production.name, bento, production.digest, by="rehearsal")
-    if begun.verdict.status != 0:
-        raise MainlineError(
-            f"What stands at prod, {production.tag}, does not start: {begun.checks[-1].reason}",
-            "Roll back to a version that does: `./mainline promote VERSION`",
-        )
-    return bento
+    return bento_of(root, served)
+
+
+def served_by(root: Path, model: str, there: Target) -> Version | None:
+    """The registered version that takes the traffic now, None where nothing does.
+
+    Raises UsageError where that is no version known here.
+    """
+    now = there.read()
+    if now.stable is None or not now.stable.port or not there.observe()["up"]:
+        return None
+    return registry.find(root, model, now.stable.version)
 
 
 def _stage_check(verdict: StepVerdict) -> Check:
@@ -191,19 +213,39 @@ def _stage_check(verdict: StepVerdict) -> Check:
     )
 
 
-def begin(root: Path, name: str) -> StepVerdict:
+def begin(
+    root: Path,
+    name: str,
+    *,
+    supersede: bool = False,
+    revert: bool = False,
+    target: Place = None,
+    say: Callable[[str], None] | None = None,
+) -> StepVerdict:
     """`mainline rollout start`: the version beside the stable one, without traffic yet.
 
     Live requests have no offline answers, so the guard holds the shadow's paired difference against
-    the one that both versions show on held-out rows.
+    the one that both versions show on held-out rows; a few of those rows are asked before anything
+    else. `revert` is for a model that was healthy in production before. Whatever is wrong with the
+    version is said before traffic is touched; the rest as in `rollout.start`.
     """
-    host.require_platform()
-    model = settings.load(root).model.name
-    version = registry.find(root, model, name)
-    assert version.digest is not None
-    bento, stable = bento_of(root, version), _stable(root, model, version)
-    recorded = None
-    if stable is not None:
-        old = build.check(stable)["digest"]
-        recorded = traffic_of(root, [bento, stable]).difference(version.digest, old)
-    return rollout.start(root, version.name, bento, version.digest, recorded=recorded)
+    options = settings.load(root)
+    version = registry.find(root, options.model.name, name)
+    admit.require(root, version)
+    with opened(target, root) as there:
+        if isinstance(there, LocalTarget) and options.rollout.plan != "offline":
+            host.require_platform()
+        admit.require_turn(root, version, there.read(), revert)
+        served = served_by(root, version.model, there)
+        plan = admit.plan_of(root, version, served, options.rollout.plan, revert)
+        bento = bento_of(root, version)
+        offline = options.rollout.plan == "offline"
+        stable = None if offline else _stable(root, version, there, None)
+        traffic = traffic_of(root, [bento, *([stable] if stable else [])])
+        assert version.digest is not None
+        old = str(build.check(stable)["digest"]) if stable else None
+        return rollout.start(
+            root, version.name, bento, version.digest, target=there, supersede=supersede,
+            recorded=traffic.difference(version.digest, old), golden=traffic.rows[:GOLDEN],
+            answers=traffic.answers[version.digest][:GOLDEN], plan=plan, say=say,
+        )  # fmt: skip

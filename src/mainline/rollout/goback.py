@@ -1,0 +1,118 @@
+"""`mainline rollback`: the traffic first, where something is served, and then the tag.
+
+It needs neither a workflow nor a rollout that ran: without a target it moves the tag alone.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from mainline import registry, settings
+from mainline.errors import UsageError
+from mainline.github import write_output
+from mainline.register import lifecycle
+from mainline.registry import Version
+from mainline.rollout import admit, rollout, versions
+from mainline.rollout.state import State
+from mainline.rollout.steps import Place
+from mainline.rollout.target import Target, opened
+from mainline.verdict import StepVerdict, Verdict
+
+REASON = "Rolled back by hand"
+
+
+def run(
+    root: Path, name: str | None = None, *, push: bool = False, reason: str = "",
+    target: Place = None, by: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Send all traffic to the version `name` (default: the one before), and put it back at prod.
+
+    A rollout under way is aborted first. A version that is warm gets the traffic at once; another
+    is built or fetched, started, and takes it under the guard. Where it does not start nothing is
+    moved: the answer has `verdict` FAIL and status 10, and the tag stays. Raises UsageError where
+    there is nothing to go back to; the tag is moved as by lifecycle.rollback.
+    """
+    model = settings.load(root).model.name
+    with opened(target, root) as there:
+        now = there.read()
+        if now.stable is None:
+            return lifecycle.rollback(root, name, push=push, reason=reason)
+        wanted = _aim(root, model, name, now)
+        admit.require(root, wanted)
+        moved = _traffic(root, there, now, wanted, reason or REASON, by)
+    if isinstance(moved, StepVerdict):
+        why = next(c.reason for c in moved.checks if c.verdict is not Verdict.PASS)
+        return {"version": wanted.name, "verdict": moved.verdict.value, "traffic": None,
+                "status": moved.verdict.status, "changed": False,
+                "text": f"{wanted.tag} does not take the traffic, which stays where it is: {why}. "
+                        "The tag was not moved."}  # fmt: skip
+    production = registry.at_stage(root, model, "prod")
+    if production is not None and production.tag == wanted.tag:
+        text = f"{wanted.tag} is at prod already"
+        done: dict[str, Any] = {"version": wanted.name, "stage": "prod", "changed": False,
+                                "tag": "", "from": now.version, "text": text}  # fmt: skip
+        write_output({"version": wanted.name, "from": now.version}, os.environ)
+    else:
+        done = lifecycle.rollback(root, wanted.name, push=push, reason=reason)
+    return {**done, "traffic": moved, "text": f"{moved}\n{done['text']}" if moved else done["text"]}
+
+
+def _aim(root: Path, model: str, name: str | None, now: State) -> Version:
+    """What is wanted: as named, else what is warm, else what stood at prod before."""
+    if name is not None:
+        return registry.find(root, model, name)
+    if now.running and now.stable:
+        return registry.find(root, model, now.stable.version)
+    if now.previous is not None:
+        return registry.find(root, model, now.previous.version)
+    moves = registry.moves(root, model)
+    last = lifecycle.at(moves, "prod")
+    if last is None:
+        raise UsageError("No version stands at prod", "Use `./mainline promote VERSION`")
+    # What was taken back is at prod already: run twice, this goes back once.
+    return last.version if last.back_from else lifecycle.before(moves)
+
+
+def _traffic(
+    root: Path, there: Target, now: State, wanted: Version, reason: str, by: str | None
+) -> str | StepVerdict:
+    """One sentence on where the traffic is now, empty where nothing is served; else what failed."""
+    served = now.stable
+    if served is None or not served.port:
+        return _offline(root, there, now, wanted, by)
+    there.ensure()
+    if now.running:
+        rollout.abort(root, reason, target=there, by=by)
+    if served.digest == wanted.digest:
+        return f"All traffic is at {wanted.name}"
+    if now.previous is not None and now.previous.digest == wanted.digest:
+        rollout.rollback(root, target=there, by=by, reason=reason)
+        return f"All traffic is back at {wanted.name}, which was warm"
+    bento = versions.bento_of(root, wanted)
+    assert wanted.digest is not None
+    plan = ("blue-green", f"{served.version} is rolled back")
+    for step in (
+        lambda: rollout.start(root, wanted.name, bento, str(wanted.digest), target=there, by=by,
+                              plan=plan),
+        lambda: rollout.promote(root, target=there, version=wanted.name, by=by),
+    ):  # fmt: skip
+        verdict = step()
+        if verdict.verdict is not Verdict.PASS:
+            return verdict
+    return f"All traffic is at {wanted.name}, which was started, under the guard"
+
+
+def _offline(
+    root: Path, there: Target, now: State, wanted: Version, by: str | None
+) -> str | StepVerdict:
+    """Nothing is served: what counts as stable is changed where anything ever did."""
+    if now.stable is None or now.stable.digest == wanted.digest:
+        return ""
+    verdict = rollout.start(
+        root, wanted.name, versions.bento_of(root, wanted), str(wanted.digest), target=there,
+        by=by, plan=("offline", f"{now.stable.version} is rolled back"),
+    )  # fmt: skip
+    said = f"{wanted.name} is what counts here, and nothing is served"
+    return said if verdict.verdict is Verdict.PASS else verdict
