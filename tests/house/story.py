@@ -15,6 +15,7 @@ from mainline import settings
 from mainline.data import schema, table
 from mainline.data.split import assign
 from mainline.monitor import drift, quality
+from mainline.serve import known_labels
 from mainline.settings import entry_point
 from mainline.train import profile, train
 from mainline.train.bundle import build_features, decide, raw_columns, raw_inputs, scores_of
@@ -123,7 +124,7 @@ def year(seed: int, **knobs: Any) -> Year:
         {"ts": later["timestamp"], "y": later["is_fraud"],
          "known_at": later["label_available_at"], "decision": decisions, "score": scores[:, 0]}
     )  # fmt: skip
-    matured = quality.matured(outcomes, END, rules()[0].monitor.maturity_days)
+    matured = known_labels.matured(outcomes, END, rules()[0].monitor.maturity_days)
     return Year(
         months, model, drift.judge(watched, windows, model.reference, known),
         quality.watch(matured, model.reference["quality"]),

@@ -14,8 +14,9 @@ from mainline import settings
 from mainline.data import schema
 from mainline.errors import DataError
 from mainline.files import digest_tree
-from mainline.monitor import drift, labels, production, quality, trigger
+from mainline.monitor import drift, production, quality, trigger
 from mainline.monitor.drift import Level, Window
+from mainline.serve import known_labels
 from mainline.serve.reading import read_log
 from mainline.train import bundle, profile
 
@@ -34,7 +35,7 @@ class Look:
     due: int  # rows old enough for a final label
     trigger: trigger.Trigger
     skipped_lines: int
-    feedback: Mapping[str, int]  # see `labels.feedback`
+    feedback: Mapping[str, int]  # see `known_labels.feedback`
 
 
 def look(
@@ -50,21 +51,21 @@ def look(
     meta = bundle.read_meta(root / "models")
     digest, reference = digest_tree(root / "models"), read_profile(root / "models")
     logged = read_log(log, until=as_of.to_pydatetime())
-    every = labels.all_labels(root, rules, beside)
-    known = labels.known_by(every, as_of)
+    every = known_labels.all_labels(root, rules, beside)
+    known = known_labels.known_by(every, as_of)
     seen = production.read(logged, meta, digest, known)
     cut = drift.cut(seen.outcomes["ts"], as_of, options.monitor.window)
     changes = [f"{name}: a feature that the model does not know" for name in seen.extra]
     names = production.categories(meta)
     windows = drift.judge(seen.watched, cut, reference, names, changes, accepted)
     days = options.monitor.maturity_days
-    matured = quality.matured(seen.outcomes, as_of, days)
+    matured = known_labels.matured(seen.outcomes, as_of, days)
     watches = quality.watch(matured, reference["quality"])
     due = int((seen.outcomes["ts"] + pd.Timedelta(days=days) <= as_of).sum())
     now = _situation(as_of, meta, windows, matured, watches, days)
     wanted = trigger.decide(now, options.retrain)
     skipped = int(logged.attrs.get("skipped", 0))
-    told = labels.feedback(logged, every)
+    told = known_labels.feedback(logged, every)
     return Look(as_of, meta, digest, seen, windows, matured, watches, due, wanted, skipped, told)
 
 

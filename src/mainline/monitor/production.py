@@ -12,9 +12,8 @@ import pandas as pd
 from mainline.data.schema import Column
 from mainline.data.table import coerce_column
 from mainline.errors import DataError
-from mainline.monitor import labels as known_labels
+from mainline.serve import known_labels
 from mainline.serve.records import READ
-from mainline.train.bundle import encode_target
 from mainline.train.profile import score_columns
 
 
@@ -57,7 +56,7 @@ def read(
     outcomes = pd.DataFrame(
         {
             "ts": rows["ts"].dt.tz_convert("UTC").dt.tz_localize(None).astype("datetime64[ns]"),
-            "y": _encoded(label["label"], meta),
+            "y": known_labels.encoded(label["label"], meta),
             "known_at": label["known_at"].astype("datetime64[ns]"),
             "decision": decision,
             "score": scores[:, 0] if len(rows) else np.zeros(0),
@@ -82,18 +81,6 @@ def _scores(column: pd.Series) -> np.ndarray:
             "Look at the service that wrote it",
         ) from error
     return scores.reshape(len(column), -1)
-
-
-def _encoded(label: pd.Series, meta: Mapping[str, Any]) -> np.ndarray:
-    """Labels as the model's numbers (n,), NaN where there is none."""
-    y = np.full(len(label), np.nan)
-    there = label.notna().to_numpy()
-    if there.any():
-        known = label[there]
-        if meta["task"] == "regression":
-            known = pd.to_numeric(known)
-        y[there] = encode_target(known, meta["task"], meta["classes"])
-    return y
 
 
 def _extra(rows: pd.DataFrame, meta: Mapping[str, Any]) -> tuple[str, ...]:

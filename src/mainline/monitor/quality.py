@@ -38,18 +38,6 @@ class StreamWatch:
         return self.bad / self.n if self.n else None
 
 
-def matured(rows: pd.DataFrame, as_of: pd.Timestamp, maturity_days: float) -> pd.DataFrame:
-    """The rows whose label is final by `as_of`, with `matured_at`, in that order.
-
-    `rows` has ts, known_at (NaT where no label is known) and whatever else the caller needs.
-    """
-    final = rows["ts"] + pd.Timedelta(days=maturity_days)
-    when = rows["known_at"].where(rows["known_at"] > final, final)
-    when = when.where(rows["known_at"].notna())
-    found = rows.assign(matured_at=when)[when <= as_of]
-    return found.sort_values(["matured_at", "ts"], kind="stable", ignore_index=True)
-
-
 def streams(rows: pd.DataFrame, reference: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     """For each stream of the reference its outcomes: `matured_at` and `bad`, in order.
 

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from mainline.data import schema, table
-from mainline.monitor import labels as known_labels
 from mainline.retrain.pull_request import NewRows
+from mainline.serve import known_labels
 from mainline.serve.reading import read_log
 from mainline.settings import Settings
 from mainline.train.bundle import class_names

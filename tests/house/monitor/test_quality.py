@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from mainline.monitor import quality
+from mainline.serve import known_labels
 from mainline.train import profile
 
 
@@ -25,10 +26,10 @@ def test_a_label_matures_when_it_is_known_and_its_row_is_old_enough():
         known_at=["2024-01-05", "2024-01-31", "2024-03-01", None],
         y=[1, 0, 1, 0],
     )
-    found = quality.matured(frame, pd.Timestamp("2024-02-02"), 30)
+    found = known_labels.matured(frame, pd.Timestamp("2024-02-02"), 30)
     assert found["ts"].dt.day.tolist() == [1, 2]
     assert found["matured_at"].tolist() == [pd.Timestamp("2024-01-31"), pd.Timestamp("2024-02-01")]
-    assert len(quality.matured(frame, pd.Timestamp("2024-03-02"), 30)) == 3
+    assert len(known_labels.matured(frame, pd.Timestamp("2024-03-02"), 30)) == 3
 
 
 def matured(y, decision) -> pd.DataFrame:

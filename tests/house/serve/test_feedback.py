@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from mainline.data import schema
-from mainline.monitor import labels as monitored
 from mainline.serve import feedback
+from mainline.serve import known_labels as monitored
 from mainline.serve.app import Service
 from mainline.serve.batching import Answer
 from mainline.serve.feedback import Feedback

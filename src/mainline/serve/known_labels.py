@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mainline.data.schema import Schema
 from mainline.data.table import LABEL_COLUMNS, as_text, check_labels, last_labels, row_files
 from mainline.errors import DataError
 from mainline.serve.records import parse
+from mainline.train.bundle import encode_target
 
 KEYS = ("row_id", "prediction_id")
 
@@ -60,6 +62,30 @@ def join(log: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     found.index = other.index = log.index
     missing = found["known_at"].isna()
     return found.where(~missing, other)
+
+
+def encoded(label: pd.Series, meta: Mapping[str, Any]) -> np.ndarray:
+    """Labels as the model's numbers (n,), NaN where there is none."""
+    y = np.full(len(label), np.nan)
+    there = label.notna().to_numpy()
+    if there.any():
+        known = label[there]
+        if meta["task"] == "regression":
+            known = pd.to_numeric(known)
+        y[there] = encode_target(known, meta["task"], meta["classes"])
+    return y
+
+
+def matured(rows: pd.DataFrame, as_of: pd.Timestamp, maturity_days: float) -> pd.DataFrame:
+    """The rows whose label is final by `as_of`, with `matured_at`, in that order.
+
+    `rows` has ts, known_at (NaT where no label is known) and whatever else the caller needs.
+    """
+    final = rows["ts"] + pd.Timedelta(days=maturity_days)
+    when = rows["known_at"].where(rows["known_at"] > final, final)
+    when = when.where(rows["known_at"].notna())
+    found = rows.assign(matured_at=when)[when <= as_of]
+    return found.sort_values(["matured_at", "ts"], kind="stable", ignore_index=True)
 
 
 def at_address(address: str) -> pd.DataFrame:
