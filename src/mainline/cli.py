@@ -438,6 +438,57 @@ def rollout_history(
     console.done({"text": f"Drawn into {draw(found['history'], picture, version)}"})
 
 
+Back = Annotated[bool, typer.Option("--revert", help="a model that was healthy in production")]
+
+
+@rollout.command("plan")
+def rollout_plan(
+    version: Annotated[
+        str | None, typer.Argument(help="default: what the target is in the middle of")
+    ] = None,
+    revert: Back = False,
+) -> None:
+    """Which jobs of deploy.yml have something to do; nothing is moved."""
+    from mainline.rollout import deploy as step
+
+    console.done(step.plan(root(), version or None, back=revert))
+
+
+@rollout.command("dispatch")
+def rollout_dispatch(version: str, revert: Back = False) -> None:
+    """Start deploy.yml for a registered version."""
+    from mainline.rollout import deploy as step
+
+    console.done(step.dispatch(root(), version, back=revert))
+
+
+@rollout.command("undo")
+def rollout_undo(version: str) -> None:
+    """After a rollback: prod goes back, the version is rejected, and its revert is proposed."""
+    from mainline.rollout import undo as step
+
+    console.done(step.run(root(), version))
+
+
+@rollout.command("propose-revert")
+def rollout_propose_revert(version: str, reason: Reason = "") -> None:
+    """Open the pull request that takes back what made a version."""
+    from mainline.rollout import revert as step
+
+    console.done(step.run(root(), version, reason=reason))
+
+
+@rollout.command("tell")
+def rollout_tell(
+    version: str,
+    record: Annotated[Path | None, typer.Option(help="folder with a rehearsal's record")] = None,
+) -> None:
+    """Say on its pull request what came of a version, and keep the record with its release."""
+    from mainline.rollout import tell as step
+
+    console.done(step.run(root(), version, record))
+
+
 @rollout.command("down")
 def rollout_down() -> None:
     """Stop Envoy, guard and services on this machine."""

@@ -91,6 +91,11 @@ class GitHub:
         except ValueError as error:
             raise RemoteError(f"GitHub could not be asked ({error})", "Try again") from error
 
+    def private(self) -> bool:
+        """Whether only its members see the repository. Raises RemoteError."""
+        address = f"{self.api}/repos/{self.repository}"
+        return bool(json.loads(self._send("GET", address, None, "").decode("utf-8")).get("private"))
+
     def dispatch(self, workflow: str, ref: str, inputs: Mapping[str, str]) -> None:
         """Start `workflow` (a file name) as it is on the branch `ref`. Raises RemoteError."""
         body = {"ref": ref, "inputs": dict(inputs)}

@@ -80,7 +80,7 @@ def post(model: str, folder: Path, environ: Mapping[str, str] = os.environ) -> P
         cautions = (caution.of(github, number), caution.of_run(run.conclusion, report))
         body = comment(report, fork=run.repository != github.repository, run=run.url,
                        cautions=[c for c in cautions if c])  # fmt: skip
-        urls.append(_put(github, number, body, f"mainline:{model}", run.sha, environ))
+        urls.append(put(github, number, body, f"mainline:{model}", run.sha, environ))
     named = ", ".join(f"#{n}" for n in numbers)
     return _noted(f"The report was posted on {named}", tuple(urls), environ)
 
@@ -157,9 +157,13 @@ def _stranger(found: Mapping[str, Any]) -> bool:
     return not bot and str(found.get("author_association")) in STRANGERS
 
 
-def _put(
+def put(
     github: GitHub, number: int, body: str, title: str, sha: str, environ: Mapping[str, str]
 ) -> str:
+    """Write `body` into the one comment that bears the mark `title`; returns its address.
+
+    Raises RemoteError.
+    """
     comments = github.get_all(f"issues/{number}/comments")
     old, bearing = own(comments, title), [int(c["id"]) for c in marked(comments, title)]
     seen = [int(c["id"]) for c in marked(comments[:CML_SEES], title)]
