@@ -19,9 +19,9 @@ import tools
 CONFIG = """
 Port {port}
 ListenAddress 127.0.0.1
-HostKey {folder}/host_key
-PidFile {folder}/pid
-AuthorizedKeysFile {folder}/authorized
+HostKey "{folder}/host_key"
+PidFile "{folder}/pid"
+AuthorizedKeysFile "{folder}/authorized"
 PermitRootLogin prohibit-password
 PasswordAuthentication no
 KbdInteractiveAuthentication no

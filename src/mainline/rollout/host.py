@@ -24,13 +24,14 @@ from typing import Any
 
 import mainline
 from mainline.errors import MainlineError, NotMeasured, PlatformError
-from mainline.files import write_json, write_text
+from mainline.files import write_bytes, write_json, write_text
 from mainline.rollout import envoy
 
 MARK = "MAINLINE_HOST_ID"
 # A runner ends every process that carries this name when its job ends.
 DROPPED = ("RUNNER_TRACKING_ID",)
 PORTS = range(20_000, 32_000)
+RESERVE, RESERVE_BYTES = ".reserve", 2 << 20
 OWN = ("envoy", "guard", "watcher")
 OF_A_HOUSE = ("PYTHONPATH", "VIRTUAL_ENV", "MAINLINE_VENV")
 
@@ -172,6 +173,9 @@ def _write_files(target: Path) -> None:
     write_json(target / "bootstrap.json", envoy.bootstrap(found["public"], found["admin"]))
     envoy.write_empty(target)
     write_text(target / "supervisord.conf", _supervisord(target))
+    if not (target / RESERVE).exists():
+        # Real bytes: a file with a hole takes no room.
+        write_bytes(target / RESERVE, os.urandom(RESERVE_BYTES))
     run_envoy = [str(envoy.binary()), "-c", "bootstrap.json", "--concurrency", "1",
                  "--file-flush-interval-msec", "100", "--use-dynamic-base-id",
                  "--log-level", "warning"]  # fmt: skip
@@ -179,6 +183,18 @@ def _write_files(target: Path) -> None:
     _write_program(target, "envoy", run_envoy, target)
     _write_program(target, "guard", [*python, "mainline.rollout.guard", "."], target)
     _write_program(target, "watcher", [*python, "mainline.rollout.watcher", "."], target)
+
+
+def use_reserve(target: Path) -> bool:
+    """Make room on a full disk; whether there was a reserve to give up. The next set-up makes one.
+
+    Without it a full disk would keep traffic at a canary: the way back is written down, too.
+    """
+    try:
+        (target / RESERVE).unlink()
+        return True
+    except OSError:
+        return False
 
 
 def renew(target: Path, wait: float = 20.0) -> None:
@@ -244,7 +260,18 @@ def _supervisord(target: Path) -> str:
     return SUPERVISORD.format(socket=relative)
 
 
-def _write_program(target: Path, name: str, command: Sequence[str], directory: Path) -> None:
+def port_of(target: Path, name: str) -> int | None:
+    """The port on which a supervised service was told to answer; None where it is not there."""
+    if name not in programs(target):
+        return None
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return int(json.loads((target / "programs" / f"{name}.json").read_text("utf-8"))["port"])
+    return None
+
+
+def _write_program(
+    target: Path, name: str, command: Sequence[str], directory: Path, port: int | None = None
+) -> None:
     """What supervisor runs: a few lines that go to `directory` and become `command`.
 
     The command itself stands in a JSON file, since any path may be in it; so does where its code
@@ -253,7 +280,7 @@ def _write_program(target: Path, name: str, command: Sequence[str], directory: P
     """
     python = shlex.quote(sys.executable).replace("%", "%%")
     env = _environment(target, {})
-    document = {"command": list(command), "directory": str(directory.resolve()),
+    document = {"command": list(command), "directory": str(directory.resolve()), "port": port,
                 "environment": {k: env[k] for k in OF_A_HOUSE if k in env}}  # fmt: skip
     write_json(target / "programs" / f"{name}.json", document)
     lines = Path(__file__).with_name("program.py").read_text("utf-8")
@@ -288,11 +315,13 @@ def _launch(target: Path) -> None:
         raise HostError(f"supervisor did not start ({said})", f"Look into {target.name}/log/")
 
 
-def add_program(target: Path, name: str, command: Sequence[str], directory: Path) -> None:
-    """Start `command` as a supervised process; does nothing when it is there already."""
+def add_program(
+    target: Path, name: str, command: Sequence[str], directory: Path, port: int | None = None
+) -> None:
+    """Start `command`, which answers on `port`, as a supervised process, unless it is there."""
     if name in programs(target):
         return
-    _write_program(target, name, command, directory)
+    _write_program(target, name, command, directory, port)
     server = rpc(target)
     try:
         server.reloadConfig()

@@ -138,7 +138,7 @@ def _answer(status: int, out: str, said: Sequence[str], found: Place) -> str:
     document: dict[str, Any] = {}
     with contextlib.suppress(ValueError):
         # What a login shell prints stands before it.
-        document = json.loads(out[out.index("{") :])
+        document = json.loads(out[max(out.rfind("\n{"), 0) :])
     if status == 0 and "done" in document:
         return str(document["done"])
     if "error" in document:

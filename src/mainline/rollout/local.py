@@ -84,9 +84,11 @@ class LocalTarget:
         known = next((a for a in (now.stable, now.canary, now.previous)
                       if a and a.port and a.digest == digest), None)  # fmt: skip
         kept = artifact if command else self._kept(artifact, digest)
-        arm = known or Arm(version, digest, host.free_port(), program, str(kept))
+        # A command that was cut off after its service was started knows no port of it.
+        port = host.port_of(self.folder, program) or host.free_port()
+        arm = known or Arm(version, digest, port, program, str(kept))
         argv = [a.replace("{port}", str(arm.port)) for a in command or serve_command(kept)]
-        host.add_program(self.folder, program, argv, self._checkout() or self.folder)
+        host.add_program(self.folder, program, argv, self._checkout() or self.folder, arm.port)
         return arm
 
     def _checkout(self) -> Path | None:

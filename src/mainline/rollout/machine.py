@@ -66,8 +66,7 @@ def set_up(folder: Path, options: Mapping[str, Any], booter: boot.Boot | None = 
     write_json(folder / "environ.json", {**kept_environment(folder), **given})
     here = house_here()
     write_json(folder / "house" / f"{here}.json", {"python": sys.executable})
-    source = shlex.quote(str(Path(environment.ROOT) / "src"))
-    write_text(folder / "agent", AGENT.format(source=source, python=shlex.quote(sys.executable)))
+    put_agent(folder)
     kept = _read(folder / "boot.json").get("kind", "")
     if kept and (kept == "system") != bool(options.get("system")):
         booter.remove(folder, str(kept))
@@ -76,6 +75,12 @@ def set_up(folder: Path, options: Mapping[str, Any], booter: boot.Boot | None = 
     gone = prune(folder)
     text = f"The house {here} is set up in {folder}. {booted['text']}"
     return f"{text}\nNothing refers any more to {', '.join(gone)}: removed" if gone else text
+
+
+def put_agent(folder: Path) -> None:
+    """Let `folder` be served by this house: whoever connects from now on talks to it."""
+    source = shlex.quote(str(Path(environment.ROOT) / "src"))
+    write_text(folder / "agent", AGENT.format(source=source, python=shlex.quote(sys.executable)))
 
 
 def _keep_port(folder: Path, port: int) -> None:

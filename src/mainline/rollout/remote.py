@@ -148,6 +148,7 @@ class RemoteTarget:
         self._explain, self._ship = explain, ship
         self._one = threading.RLock()
         self._alone = False
+        self._cuts = 0
 
     def call(self, call: str, seconds: float = CALL_SECONDS, /, **given: Any) -> Any:
         """Let the agent perform `call`; its value. Raises the agent's error, or TargetError."""
@@ -156,6 +157,7 @@ class RemoteTarget:
                 try:
                     return self._asked(self._linked(), call, seconds, given)
                 except Cut:
+                    self._cuts += 1
                     self.close()
             raise TargetError(
                 f"The connection to {self.address} was cut twice in `{call}`",
@@ -234,17 +236,17 @@ class RemoteTarget:
     ) -> tuple[State, bool]:
         """Make `wanted` the state if it is still `old`, and bring it about.
 
-        Where the answer was cut off and the state is `wanted` by now, this call was what made it so.
+        Where the answer was cut off and the state is `wanted` by now, this call made it so.
         """
         with self._one:
-            before = self.link
+            cuts = self._cuts
             try:
                 new, shown = self.call("apply", old=to_dict(old), wanted=to_dict(wanted),
                                        event=event, notes=dict(notes))  # fmt: skip
                 return from_dict(new), bool(shown)
             except RaceError:
                 now = self.read()
-                if before is self.link or not _follows(old, wanted, now):
+                if self._cuts == cuts or not _follows(old, wanted, now):
                     raise
                 return now, self.confirm(now, 5.0)
 
