@@ -50,6 +50,8 @@ def stage(
             return _elsewhere(root, now, name)
         if not now.running:
             return _after(there, now, name)
+        if (past := _past(now, name)) is not None:
+            return past
         _in_order(now, name)
         if name == names[-1]:
             return _last(there, now, timeout, by or who())
@@ -96,6 +98,13 @@ def _elsewhere(root: Path, now: State, name: str) -> StepVerdict:
         raise UsageError(f"{name!r} is no stage of this plan", f"Use {plan}")
     reason = f"{name} is not in this plan ({now.plan_name}: {plan})"
     return one(f"rollout-{name}", "plan", Verdict.PASS, reason)
+
+
+def _past(now: State, name: str) -> StepVerdict | None:
+    """The verdict on a stage that traffic has left for a later one: a job that is run again."""
+    names = [s.name for s in now.plan]
+    behind = now.stage in names and names.index(name) < names.index(now.stage)
+    return verdict_of(now.verdicts[name], now) if behind and name in now.verdicts else None
 
 
 def _in_order(now: State, name: str) -> None:
