@@ -11,6 +11,8 @@ from mainline.rollout.spread import Spread
 from mainline.verdict import Check, Verdict
 
 PAIRS = 100
+LATE = 5.0  # seconds without a word on live answers, after which it is a hold
+UNSCORED, FEW = 0.01, 5  # a share of the live answers, and how many are always forgiven
 SHIFT, SIGMAS = 0.01, 4.5  # a paired shift that matters, and one that is no accident
 SPREAD = 0.05  # a share of answers that lie or decide otherwise than recorded, and matters
 Told = Callable[[Verdict, str, float | None], Check]
@@ -30,6 +32,12 @@ def predictions(a: Answers) -> Check:
     if a.stable_wrong:
         said = f"stable is the bad one: {a.stable_wrong} of its answers are not its offline ones"
         return check(Verdict.INCONCLUSIVE, f"{said}, so it cannot be the measure")
+    if a.late > LATE:
+        silent = "yet" if math.isinf(a.late) else f"for {a.late:.0f} s"
+        return check(Verdict.INCONCLUSIVE, f"no live answer was held against the model {silent}")
+    if a.unscored > UNSCORED * (a.compared + a.unscored) + FEW:
+        return check(Verdict.INCONCLUSIVE, f"{a.unscored} live answers could not be held against "
+                     f"the model, {a.compared} could")  # fmt: skip
     if not a.given and recorded is None:
         return check(Verdict.INCONCLUSIVE, "there are no offline answers to compare with")
     if a.given and a.compared < PAIRS:

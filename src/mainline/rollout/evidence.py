@@ -67,10 +67,13 @@ def answers(state: State, watch: Watch, generation: str) -> Answers:
     """
     canary = watch.seen.get(state.canary.digest if state.canary else "", Seen())
     stable = watch.seen.get(state.stable.digest if state.stable else "", Seen())
+    live = watch.live
     return Answers(
-        given=bool(state.canary and state.canary.digest in watch.expected),
-        compared=canary.compared,
-        wrong=canary.wrong,
+        given=bool(state.canary and state.canary.digest in watch.expected) or live is not None,
+        compared=canary.compared + (live.compared if live else 0),
+        wrong=canary.wrong + (live.wrong if live else 0),
+        late=live.late if live else 0.0,
+        unscored=live.unread if live else 0,
         stable_wrong=stable.wrong,
         pairs=watch.pairs.n,
         mean=watch.pairs.mean,
@@ -103,7 +106,7 @@ def numbers(found: Evidence) -> dict[str, Any]:
     def e_value(name: str) -> float:
         canary = [getattr(s.canary, name) for s in found.stages]
         stable = [getattr(s.stable, name) for s in found.stages]
-        return round(math.exp(min(50.0, eprocess.log_e_ratio(canary, stable, share))), 4)
+        return round(math.exp(min(50.0, eprocess.log_e_restarted(canary, stable, share))), 4)
 
     return {
         "e": {"errors": e_value("errors"), "latency": e_value("slow")},

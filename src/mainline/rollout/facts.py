@@ -66,7 +66,9 @@ class Answers:
 
     `pairs` and `mean` are of shadow less stable, request by request. `canary` and `stable` are the
     scores and decisions that users got from each; `constant` says that all `scored` answers of the
-    canary, its mirrored ones too, were one and the same while stable's differ.
+    canary, its mirrored ones too, were one and the same while stable's differ. Of live answers,
+    nobody knows for `late` seconds whether they are the model's (0 where nobody has to), and the
+    model could not be asked about `unscored` ones.
     """
 
     given: bool = False
@@ -80,6 +82,8 @@ class Answers:
     constant: bool = False
     canary: Spread = field(default_factory=Spread)
     stable: Spread = field(default_factory=Spread)
+    late: float = 0.0
+    unscored: int = 0
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mainline.errors import MainlineError
 from mainline.files import short
-from mainline.rollout import actions, envoy, host, memory
+from mainline.rollout import actions, envoy, host, memory, parity
 from mainline.rollout.access import ArmCounts, Look, Tail, count, percentile
 from mainline.rollout.facts import Recorded
 from mainline.rollout.join import Join
@@ -121,6 +121,7 @@ class Guard:
         looks = count(self.access.lines(), address, self.watch.slow_ms, self.watch.join, named)
         self.pace.add(sum(c.n for found in looks.values() for c in found.arms.values()))
         self._check_route(state)
+        self._keep_parity(state)
         self._rotate()
         if state.provisional and state.started == self.started:
             self._follow_up(state, looks)
@@ -152,6 +153,14 @@ class Guard:
         if verdict.verdict is Verdict.FAIL:
             reason = next(c.reason for c in verdict.checks if c.verdict is Verdict.FAIL)
             actions.take_back(self.target, state, reason)
+
+    def _keep_parity(self, state: State) -> None:
+        """See the program that holds live answers against the model running, and hear it."""
+        arm = parity.wanted(state, self.watch.expected)
+        self.watch.live = parity.read(self.target, arm.digest, state.started) if arm else None
+        if self.watch.live is None or not self.watch.live.known:
+            with contextlib.suppress(OSError, MainlineError):
+                parity.keep(self.target, arm)
 
     def _is_there(self, arm: Arm) -> bool:
         """Whether the service of `arm` runs and answers, as far as anybody knows."""

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from mainline.rollout import host, offline
+from mainline.rollout.answers import LATE
 from mainline.rollout.follow import Follower, read_line
 from mainline.rollout.offline import Offline, is_bento
 from mainline.rollout.predictions import same
@@ -36,7 +37,6 @@ FILE = "parity.json"
 RATE = 20.0  # answers a second that are held against the model at most
 TURN_SECONDS = 0.5
 MOST = 100  # of one turn, after a pause
-LATE_SECONDS = 5.0  # after which nobody knows what is answered now
 EXAMPLES = 3
 ARMS = ("canary", "shadow", "stable")
 ID = re.compile(rb'"prediction_id":\s*"([^"\\]+)"')
@@ -59,7 +59,7 @@ class Parity:
     @property
     def known(self) -> bool:
         """Whether it says what is answered now; else it is a hold."""
-        return self.late <= LATE_SECONDS
+        return self.late <= LATE
 
 
 def given(arm: Arm | None) -> bool:
@@ -144,6 +144,8 @@ class Program:
             self.follower.skip()
         now = time.monotonic()
         most = min(MOST, max(1, round(RATE * (now - self.last))))
+        if self.found.compared < MOST:  # a verdict waits for the first ones
+            most = MOST
         self.last = now
         sample = chosen(self.follower.lines(), self.model.digest, most)
         if not self.follower.behind:

@@ -13,11 +13,14 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mainline.rollout.follow import Follower, read_line
 from mainline.rollout.join import Join
 from mainline.rollout.spread import Spread
+
+if TYPE_CHECKING:
+    from mainline.rollout.parity import Parity
 
 REPLAY = re.compile(r"^replay-(\d+)-\w+$")
 WAITING = 20_000  # requests of which halves of pairs are remembered
@@ -82,7 +85,8 @@ class Timing:
 class Watch:
     """Follows the prediction log; all that it knows is in `pairs`, `seen`, `timings`, `spreads`.
 
-    `spreads` are the answers to users by generation and arm, cut at `edges`.
+    `spreads` are the answers to users by generation and arm, cut at `edges`. `join` is told of each
+    record. `live` is what the program of `parity` says of a sample; None where none is asked for.
     """
 
     folder: Path
@@ -95,6 +99,7 @@ class Watch:
     spreads: dict[str, Spread] = field(default_factory=dict)
     unread: int = 0
     join: Join | None = None
+    live: Parity | None = None
     _follower: Follower = field(init=False)
     _waiting: OrderedDict[str, tuple[str, deque[float]]] = field(default_factory=OrderedDict)
 
