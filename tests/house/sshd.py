@@ -68,18 +68,10 @@ class Sshd:
         return _children(self.process.pid)
 
 
-def program() -> Path:
-    """The machine's sshd; the test is skipped without one, or fails where it is required."""
-    found = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
-    if found is None or shutil.which("ssh") is None:
-        tools.lacking("sshd", "sshd or ssh is not on PATH (Debian: openssh-server)")
-    return Path(found)
-
-
 @contextlib.contextmanager
 def serving(folder: Path, variables: Mapping[str, str] | None = None) -> Iterator[Sshd]:
     """An sshd that lets the key `client` in; `variables` are set for what it starts."""
-    sshd = program()
+    sshd = tools.sshd()
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where it locks itself in
     folder.mkdir(parents=True, exist_ok=True)

@@ -109,6 +109,19 @@ def chromium() -> Path:
     return _have("chromium", _find_chromium)
 
 
+def sshd() -> Path:
+    """The machine's sshd, which no path of a user names; it is never brought in."""
+    return _have("sshd", _find_sshd)
+
+
+def _find_sshd() -> Path:
+    places = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+    found = shutil.which("sshd", path=places)
+    if found is None or shutil.which("ssh") is None:
+        raise Lacking("there is no sshd or no ssh (Debian: openssh-server)")
+    return Path(found)
+
+
 def _have(name: str, find: Callable[[], Path]) -> Path:
     try:
         return find()
