@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mainline.errors import DataError
 from mainline.files import write_json
 from mainline.rollout import envoy, host
 from mainline.rollout.state import State, locked, read, record, swap
@@ -20,6 +21,7 @@ from mainline.rollout.transitions import rolled_back, taken_back
 from mainline.verdict import StepVerdict, Verdict
 
 LEASE_SECONDS = 3.0
+BACK = ("rolled-back", "aborted")
 
 
 def change(
@@ -33,9 +35,26 @@ def change(
 
     `decide` returns the wanted state, or None for no change. When weights or clusters differ the
     route gets a new generation, which Envoy validates before anything is written, except on the
-    way back to one model: a rollback must not hang on a check. Raises RaceError (24) when the lock
-    is not free within `wait` seconds.
+    way back to one model: a rollback must not hang on a check. Nor on a full disk: it may use what
+    was kept in reserve. Raises RaceError (24) when the lock is not free within `wait` seconds.
     """
+    try:
+        return _changed(target, event, decide, wait, notes)
+    except (OSError, DataError):
+        if event not in BACK or not host.use_reserve(target):
+            raise
+        new, shown = _changed(target, event, decide, wait, notes)
+        # The first attempt may have got as far as the state, and no further.
+        return new, shown and reconcile(target)
+
+
+def _changed(
+    target: Path,
+    event: str,
+    decide: Callable[[State], State | None],
+    wait: float,
+    notes: Mapping[str, Any],
+) -> tuple[State, bool]:
     with locked(target, wait=wait):
         old = read(target)
         wanted = decide(old)
@@ -47,10 +66,12 @@ def change(
             if wanted.running:
                 envoy.validate(*envoy.compiled(wanted))
         new = swap(target, old, wanted)
-        record(target, event, generation=new.generation, stage=new.stage or old.stage,
-               weight=new.weight, status=new.status, reason=new.reason, **notes)  # fmt: skip
-        served = moved and new.stable is not None and new.stable.port
-        shown = envoy.apply(target, host.ports(target), new) if served else True
+        try:
+            record(target, event, generation=new.generation, stage=new.stage or old.stage,
+                   weight=new.weight, status=new.status, reason=new.reason, **notes)  # fmt: skip
+        finally:
+            served = moved and new.stable is not None and new.stable.port
+            shown = envoy.apply(target, host.ports(target), new) if served else True
         return new, shown
 
 

@@ -35,6 +35,20 @@ def stuck(target: Path, boot: str) -> bool:
     return read(target).provisional and lease < 0
 
 
+def send_back(target: Path) -> None:
+    """All traffic to stable; where that cannot be written down, end the canary.
+
+    What was the canary's is then answered by stable, until there is room for the rest.
+    """
+    try:
+        actions.roll_back(target, "The guard gave no sign of life", "watcher")
+    except (MainlineError, OSError):
+        state = read(target)
+        if state.running and state.canary:
+            host.stop_program(target, state.canary.program)
+        raise
+
+
 def main(target: Path) -> None:
     """Watch for ever."""
     boot = boot_id()
@@ -45,7 +59,7 @@ def main(target: Path) -> None:
             if expired(target, boot):
                 # A guard that is frozen may hold the lock: dead, it does not.
                 host.kill_program(target, "guard")
-                actions.roll_back(target, "The guard gave no sign of life", "watcher")
+                send_back(target)
             elif stuck(target, boot):
                 host.kill_program(target, "guard")
                 time.sleep(actions.LEASE_SECONDS)
