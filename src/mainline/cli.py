@@ -338,11 +338,12 @@ def rollout_rehearse(
     ] = None,
 ) -> None:
     """All stages in one go, against replayed held-out rows, on this machine."""
-    from mainline.rollout import versions as step
+    from mainline.rollout import commands, versions
 
-    console.show(
-        step.rehearse_version(root(), version, down=down, rate=rate, told=console.stage_done)
-    )
+    done = versions.rehearse_version(
+        root(), version, down=down, rate=rate, told=console.stage_done
+    )  # fmt: skip
+    console.show(commands.said(done))
 
 
 Of = Annotated[str | None, typer.Option("--version", help="only if the rollout is of this version")]
