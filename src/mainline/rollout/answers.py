@@ -111,7 +111,7 @@ def _as_recorded(check: Told, a: Answers, recorded: Recorded | None) -> Check:
         )
     ]  # fmt: skip
     canary, stable = _counted(a.canary), _counted(a.stable)
-    if recorded.decided and canary and stable:
+    if recorded.decided and min(sum(canary.values()), sum(stable.values())) >= PAIRS:
         for name in sorted({*recorded.decided, *canary, *stable}):
             new, old = recorded.decided.get(name, (0.0, 0.0))
             gap = _gap(canary.get(name, 0), stable.get(name, 0), new, old,
