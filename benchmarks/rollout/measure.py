@@ -227,7 +227,9 @@ def aborts(live: Rig, folder: Path, rounds: int) -> list[Figure]:
 
 def frozen(live: Rig) -> Callable[[], None]:
     """Freeze the guard; returns how to thaw it. The watcher ends it, and supervisor starts anew."""
-    os.kill(live.pid("guard"), signal.SIGSTOP)
+    # 0 while supervisor waits to start it again: that would freeze this script itself.
+    live.until(lambda: live.pid("guard") > 0)
+    os.kill(live.pid("guard") or sys.exit("There is no guard"), signal.SIGSTOP)
     return lambda: None
 
 
