@@ -351,13 +351,21 @@ def test_only_plain_files_come_out_of_a_tar(
 
 # ---- a rollout over ssh --------------------------------------------------------------------------
 
-STAGES = ("shadow", "canary-5", "canary-50")
+JUDGED = ["errors", "predictions"]
+STAGES = [
+    {"name": "shadow", "weight": 0, "requests": 100, "judge": JUDGED},
+    {"name": "canary-25", "weight": 25, "requests": 500, "min_seconds": 1, "judge": JUDGED},
+    {"name": "canary-50", "weight": 50, "requests": 500, "judge": JUDGED},
+    {"name": "promote", "weight": 100, "requests": 0},
+]
 
 
 def started(root: Path, target: object, name: str) -> None:
     """`rollout start` of version `name` at the host."""
-    found = rollout.start(root, name, root, digest(name), command=argv(name, "good"),
-                          expected=expected("a", name), policy=policy(), target=target)  # fmt: skip
+    found = rollout.start(
+        root, name, root, digest(name), command=argv(name, "good"), expected=expected("a", name),
+        policy=policy(stages=STAGES), target=target,
+    )  # fmt: skip
     assert found.verdict is Verdict.PASS, found.to_dict()
 
 
@@ -373,8 +381,8 @@ def test_a_rollout_over_ssh_loses_no_request(
         with ssh.connect(tmp_path, server.address(live.target)) as target, \
                 live.traffic() as client:  # fmt: skip
             started(tmp_path, target, "b")
-            for name in STAGES:
-                if name == "canary-5":
+            for name in ("shadow", "canary-25", "canary-50"):
+                if name == "canary-25":
                     threading.Timer(0.3, _kill, [target]).start()
                 verdict = rollout.stage(tmp_path, name, 60.0, target=target)
                 assert verdict.verdict is Verdict.PASS, verdict.to_dict()
@@ -383,6 +391,7 @@ def test_a_rollout_over_ssh_loses_no_request(
                 assert again.verdict is Verdict.PASS and live.state().route == moved
             done = rollout.promote(tmp_path, target=target)
             assert done.verdict is Verdict.PASS, done.to_dict()
+            assert target._cuts == 1
             time.sleep(0.5)
         assert live.state().stable is not None and live.state().stable.version == "b"
         assert client.totals.sent > 1000 and (client.totals.lost, client.totals.wrong) == (0, 0)
