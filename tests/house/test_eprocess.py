@@ -1,6 +1,8 @@
 """The e-processes keep their promise under the null and see what they are meant to see."""
 
+import json
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -130,3 +132,77 @@ def test_looks_of_unequal_length_are_refused():
     """A missing look is an error of the caller, not evidence."""
     with pytest.raises(ValueError, match="looks do not match"):
         eprocess.log_e_ratio([1, 2], [1], [0.5, 0.5])
+
+
+def test_a_detector_fed_one_by_one_is_quality():
+    """Counts as they come, in constant space, give what the whole stream gives."""
+    bad = np.random.default_rng(6).random(430) < 0.3
+    watch = eprocess.Detector(0.2, eprocess.QUALITY_BETS)
+    found = []
+    for outcome in bad:
+        watch.add(int(outcome), 1)
+        found.append(watch.log_e)
+    assert np.allclose(found, eprocess.quality(bad, 0.2), atol=1e-9)
+    assert (watch.n, watch.bad) == (430, bad.sum())
+
+
+def test_a_detector_goes_on_from_what_was_kept_of_it():
+    """Its fields are numbers and lists, so that a restarted guard has lost nothing."""
+    watch = eprocess.Detector(0.02)
+    watch.add(3, 120)
+    again = eprocess.Detector(**json.loads(json.dumps(asdict(watch))))
+    for one in (watch, again):
+        one.add(2, 40)
+    assert (again.log_e, again.stakes, again.n) == (watch.log_e, watch.stakes, 160)
+
+
+def test_a_detector_seldom_fires_at_its_bound_and_soon_beyond_it():
+    """At the bound itself at most 5% ever reach 20; at three times it, all within 1,000."""
+    rng = np.random.default_rng(7)
+
+    def fired(rate, looks):
+        watch = eprocess.Detector(0.02)
+        for errors in rng.binomial(10, rate, looks):
+            watch.add(int(errors), 10)
+            if watch.log_e >= math.log(20):
+                return True
+        return False
+
+    assert np.mean([fired(0.02, 200) for _ in range(200)]) <= 0.06
+    assert all(fired(0.06, 150) for _ in range(30))
+    with pytest.raises(ValueError, match="no outcomes"):
+        eprocess.Detector(0.02).add(2, 1)
+    assert not eprocess.Detector(0.98).bad
+
+
+def test_stages_begun_anew_are_an_e_process_too():
+    """Equal arms seldom fire; one that turns bad late is seen long before the sum would see it."""
+    rng = np.random.default_rng(8)
+
+    def ever_restarted(rate_late):
+        x, y, share = [0, 0, 0], [0, 0, 0], [0.5, 0.05, 0.25]
+        for j, p in enumerate(share):
+            for _ in range(20):
+                n = int(rng.binomial(500, p))
+                x[j] += int(rng.binomial(n, rate_late if j == 2 else 0.02))
+                y[j] += int(rng.binomial(500 - n, 0.02))
+                if eprocess.log_e_restarted(x[: j + 1], y[: j + 1], share[: j + 1]) >= math.log(20):
+                    return True
+        return False
+
+    assert np.mean([ever_restarted(0.02) for _ in range(150)]) <= 0.05
+    assert np.mean([ever_restarted(0.06) for _ in range(50)]) >= 0.95
+    with pytest.raises(ValueError, match="do not match"):
+        eprocess.log_e_restarted([1], [1, 2], [0.5])
+    late = ([500, 8], [500, 10], [0.5, 0.05])
+    assert eprocess.log_e_restarted(*late) > math.log(20) > eprocess.log_e_ratio(*late)
+
+
+def test_the_mean_of_restarts_is_the_sum_of_stakes():
+    """By hand: 1/2 on the whole, 1/6 on the second stage, 1/3 not staked yet."""
+    x, y, p = [3, 2], [1, 4], [0.5, 0.25]
+    whole = math.exp(eprocess.log_e_ratio(x, y, p))
+    second = math.exp(eprocess.log_e_ratio(x[1:], y[1:], p[1:]))
+    assert math.exp(eprocess.log_e_restarted(x, y, p)) == pytest.approx(
+        whole / 2 + second / 6 + 1 / 3
+    )

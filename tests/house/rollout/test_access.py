@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mainline.rollout.access import Tail, count, failed, percentile
+from mainline.rollout.join import Join
 
 GOOD = {"gen": "gen-3", "arm": "canary", "code": 200, "flags": "-", "ms": 5, "attempts": 1,
         "served": "127.0.0.1:9002"}  # fmt: skip
@@ -72,11 +73,15 @@ def test_a_new_reader_goes_on_where_the_old_one_was(tmp_path: Path) -> None:
         ({"attempts": 2}, True),
         ({"served": "127.0.0.1:9001"}, True),
         ({"arm": "stable", "served": "127.0.0.1:9001"}, False),
+        ({"model": "b" * 12}, False),
+        ({"model": None, "code": 404}, False),
+        ({"model": "a" * 12}, True),
+        ({"arm": "stable", "served": "127.0.0.1:9001", "model": "a" * 12}, False),
     ],
 )
 def test_what_is_an_error_of_the_assigned_arm(change: dict[str, object], bad: bool) -> None:
     """Retries and answers from the other model do not hide a canary that failed."""
-    assert failed({**GOOD, **change}, HOST) is bad
+    assert failed({**GOOD, **change}, HOST, "b" * 12) is bad
 
 
 def test_counts_are_by_generation_and_arm() -> None:
@@ -84,13 +89,33 @@ def test_counts_are_by_generation_and_arm() -> None:
     entries = [GOOD, {**GOOD, "code": 503, "ms": 400}, {**GOOD, "arm": "stable"},
                {**GOOD, "gen": "gen-2"}, {**GOOD, "gen": "confirm"}]  # fmt: skip
     lines = [json.dumps(e).encode() for e in entries] + [b'{"gen": "gen-', b"null"]
+    for wrong in ({"ms": "soon"}, {"code": [500]}, {"attempts": "two"}, {"gen": 3}):
+        lines.append(json.dumps({**GOOD, **wrong}).encode())
     looks = count(lines, HOST, 250)
     canary = looks["gen-3"].arms["canary"]
     assert (canary.n, canary.errors, canary.slow, canary.slow_looks) == (2, 1, 1, 1)
     assert looks["gen-3"].arms["stable"].n == 1
     assert looks["gen-2"].arms["canary"].n == 1
-    assert looks[""].unread == 2
+    assert looks[""].unread == 6, "a line that is no number is no reason to stop looking"
     assert set(looks) == {"", "gen-2", "gen-3"}
+
+
+def test_predictions_that_were_asked_for_are_told_to_the_join() -> None:
+    """By generation and assigned arm; what is no prediction needs no record, nor what failed."""
+    join = Join()
+    entries = [{**GOOD, "id": "a", "path": "/predict"}, {**GOOD, "id": "b", "path": "/healthz"},
+               {**GOOD, "id": "c", "path": "/predict", "code": 503},
+               {**GOOD, "id": "d", "path": "/predict", "gen": "confirm"}]  # fmt: skip
+    count([json.dumps(e).encode() for e in entries], HOST, 250, join)
+    assert {k: v.asked for k, v in join.sides().items()} == {"gen-3/canary": 1}
+    join.record("gen-3/canary", "a")
+    assert join.total({"gen-3"}).found == 1
+
+
+def test_the_other_model_behind_the_canarys_port_is_an_error() -> None:
+    """What names another model was answered by another one, whatever its port."""
+    lines = [json.dumps({**GOOD, "model": "a" * 12}).encode()]
+    assert count(lines, HOST, 250, None, "b" * 12)["gen-3"].arms["canary"].errors == 1
 
 
 def test_percentiles() -> None:
