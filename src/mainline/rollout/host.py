@@ -142,6 +142,8 @@ def ensure(target: Path, wait: float = 20.0) -> None:
     if not is_up(target):
         sweep(target)
         _write_files(target)
+        for port in ports(target).values():
+            _require_free(port)
         _launch(target)
     deadline = time.monotonic() + wait
     while time.monotonic() < deadline:
@@ -150,6 +152,19 @@ def ensure(target: Path, wait: float = 20.0) -> None:
         time.sleep(0.02)
     raise HostError(f"Envoy did not start ({last_line(target / 'log' / 'envoy.log')})",
                     f"Look into {target.name}/log/")  # fmt: skip
+
+
+def _require_free(port: int) -> None:
+    """Envoy itself would share a port with another Envoy, and half of the requests with it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise HostError(
+                f"Port {port} of this target is taken by another program",
+                f"End what listens there: `lsof -i :{port}` names it",
+            ) from error
 
 
 def envoy_ready(target: Path) -> bool:
