@@ -14,10 +14,11 @@ ENDS = {
     "rolled-back": "rolled back",
     "aborted": "aborted",
     "observed": "observed",
+    "swapped": "swapped",
 }
-BEGINNINGS = ("started", "first")
+BEGINNINGS = ("started", "first", "swapped")
 # The share of the new version after an event that moves traffic, where the event does not say it.
-MOVES = {"started": 0.0, "first": 100.0, "promoted": 100.0, "settled": 100.0,
+MOVES = {"started": 0.0, "first": 100.0, "swapped": 100.0, "promoted": 100.0, "settled": 100.0,
          "rolled-back": 0.0, "aborted": 0.0, "observed": 0.0}  # fmt: skip
 CLIENT = re.compile(
     r"(?P<sent>\d+) requests sent, (?P<lost>\d+) lost, \d+ failed, (?P<wrong>\d+) of"
@@ -131,7 +132,12 @@ def client(found: Any) -> dict[str, int]:
 
 
 def count(look: Event, name: str, arm: str) -> float:
-    """`look[name][arm]` (n, errors or slow of stable or canary); 0 where it is not known."""
+    """`look[name][arm]` (n, errors or slow of stable or canary); 0 where it is not known.
+
+    After a promotion the new version, which is stable then, goes on as the canary.
+    """
+    if look.get("stage") == "promoted" and name != "total":
+        arm = {"stable": "canary", "canary": "stable"}.get(arm, arm)
     counts = look.get(name)
     return (number(counts.get(arm)) or 0.0) if isinstance(counts, Mapping) else 0.0
 

@@ -237,13 +237,14 @@ def _words(figure: Figure, found: Course) -> None:
     first = next((e for _, e in found.changes), {})
     endings = _endings(found)
     ended = ", ".join(f"{_ended(e)} after {_spoken(at)}" for at, e in endings)
-    plan = f", plan {first['plan']}" if isinstance(first.get("plan"), str) else ""
-    title = f"{first.get('version') or 'A rollout'}{plan}: {ended or 'not ended'}"
+    title = f"{first.get('version') or 'A rollout'}: {ended or 'not ended'}"
     reason = next((str(e["reason"]) for _, e in reversed(endings) if e.get("reason")), "")
     figure.text(0.015, 0.972, textwrap.shorten(title, 110), fontsize=11.5, weight="bold",
                 color=INK, va="center", parse_math=False)  # fmt: skip
-    figure.text(0.015, 0.947, textwrap.fill(textwrap.shorten(reason, 260), 150), fontsize=8.5,
-                color=BAD, va="top", parse_math=False)  # fmt: skip
+    said = [(str(first.get("plan") or ""), SOFT), (reason, BAD)]
+    for i, (words, colour) in enumerate((w, c) for w, c in said if w):
+        figure.text(0.015, 0.938 - 0.026 * i, textwrap.shorten(words, 160), fontsize=8.5,
+                    color=colour, va="center", parse_math=False)  # fmt: skip
 
 
 def _endings(found: Course) -> list[tuple[float, Mapping[str, Any]]]:

@@ -25,7 +25,13 @@ def look(t: float, stage: str, weight: int, e: float = 1.0, **bad: int) -> dict[
 
 
 RECORD: list[dict[str, Any]] = [
-    {"t": 0, "event": "started", "version": "card-fraud@v1.1.0", "plan": "canary", "weight": 0},
+    {
+        "t": 0,
+        "event": "started",
+        "version": "card-fraud@v1.1.0",
+        "plan": "The plan is canary",
+        "weight": 0,
+    },
     {"t": 1, "event": "stage", "stage": "shadow", "weight": 0},
     *[look(1 + k / 4, "shadow", 0) for k in range(8)],
     {"t": 3, "event": "verdict", "verdict": "PASS", "stage": "shadow", "weight": 0},
@@ -62,9 +68,9 @@ def test_it_says_what_happened() -> None:
     share = figure.axes[0]
     words = [t.get_text() for t in (*figure.texts, *share.texts)]
     assert words[0] == (
-        "card-fraud@v1.1.0, plan canary: promoted after 6.5 seconds, rolled back after 9.0 seconds"
+        "card-fraud@v1.1.0: promoted after 6.5 seconds, rolled back after 9.0 seconds"
     )
-    assert words[1] == "it cost $5 and $6 <b>more</b>"
+    assert words[1:3] == ["The plan is canary", "it cost $5 and $6 <b>more</b>"]
     assert {"shadow", "canary-50", "promoted", "rolled back", "paused"} <= set(words)
     assert not any(t.get_parse_math() for t in figure.texts if "$" in t.get_text())
 
