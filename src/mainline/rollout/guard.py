@@ -114,7 +114,8 @@ class Guard:
     def look(self) -> float:
         """One look; returns the seconds until the next."""
         state = read(self.target)
-        if state.running and state.started != self.started:
+        # A plan without stages may be promoted between two looks.
+        if (state.running or state.provisional) and state.started != self.started:
             self._begin(state)
         address = f"127.0.0.1:{state.canary.port}" if state.canary else None
         named = short(state.canary.digest) if state.canary else None
@@ -123,7 +124,7 @@ class Guard:
         self._check_route(state)
         self._keep_parity(state)
         self._rotate()
-        if state.provisional and state.started == self.started:
+        if state.provisional:
             self._follow_up(state, looks)
             return RUNNING_SECONDS
         self.promotion = None
@@ -238,7 +239,7 @@ class Guard:
         elif state.held_too_long():
             reason = f"Nobody moved the stage {state.stage} on in time"
             if held := [c.reason for c in verdict.checks if c.verdict is not Verdict.PASS]:
-                reason += f": {held[0]}"
+                reason += ": " + "; ".join(held)
             actions.roll_back(self.target, reason, "guard", wait=1.0)
 
     def _lost(self, state: State, arm: Arm) -> str | None:

@@ -96,7 +96,7 @@ def judged_by(state: State, seen: Promotion) -> Limits:
 def _constant(state: State, watch: Watch, users: Spread) -> bool:
     """Whether all answers since the promotion are one score, to questions that differ."""
     old = watch.seen.get(state.previous.digest if state.previous else "", Seen())
-    if users.n < PAIRS or users.low != users.high or old.low == old.high:
+    if users.n < PAIRS or users.low != users.high or (old.n and old.low == old.high):
         return False
     from mainline.rollout.follow import last_records
 

@@ -84,6 +84,9 @@ def start(
         name, why = plan or plans.choose(policy, rate if rate is not None else seen["rate"])
         stages = plans.stages_of(policy, name)
         planned = _planned(name, why, stages, rate if rate is not None else seen["rate"])
+        if name != "offline" and _served(there.read()) is None:
+            planned = Check("plan", Verdict.PASS, "Nothing is served here: the first version takes "
+                            "all traffic once it is ready and answers right")  # fmt: skip
         if say:
             say(planned.reason)
         if name == "offline":
@@ -102,6 +105,8 @@ def _planned(name: str, why: str, stages: Sequence[Stage], rate: float | None) -
     else:
         took = plans.expected_seconds(stages, rate)
         long = f"a good version needs about {plans.spoken(took)}"
+        if took == float("inf"):
+            long = "as long as no requests come it waits"
     names = ", ".join(s.name for s in stages)
     finite = took if took is not None and took != float("inf") else None
     return Check("plan", Verdict.PASS, f"The plan is {name} ({names}), since {why}; {long}",

@@ -1,0 +1,167 @@
+"""After a promotion, and plans that serve nothing: with real Envoy, guard and services."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rollout.rig import ROWS, Rig, argv, digest, expected, policy, rig
+
+from mainline.errors import NotMeasured, PlatformError
+from mainline.rollout import host, local, rollout, state
+from mainline.rollout.local import LocalTarget
+from mainline.rollout.pace import Pace
+from mainline.rollout.traffic import Replay
+from mainline.verdict import Verdict
+
+GREEN = [{"name": "promote", "weight": 100, "requests": 0}]
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """One target with version a live."""
+    with rig(tmp_path_factory.mktemp("rollout")) as found:
+        yield found
+
+
+def promote(live: Rig, mode: str = "good") -> None:
+    """Version b has all traffic, provisionally; a is warm."""
+    assert live.start("b", mode, policy=policy(plan="blue-green", stages=GREEN)).verdict.status == 0
+    assert live.stage("promote").verdict is Verdict.PASS
+    now = live.state()
+    assert now.provisional and now.stable is not None and now.stable.version == "b"
+
+
+def gone_back(live: Rig) -> str:
+    """Wait until the guard took the promotion back; returns why."""
+    assert live.until(live.is_back, 15)
+    now = live.state()
+    assert now.stable is not None and now.stable.version == "a"
+    return now.reason
+
+
+def test_a_promoted_version_whose_process_ends_is_taken_back(live: Rig) -> None:
+    """Killed with -9 after 100%: the guard goes back to the old, warm version by itself."""
+    promote(live)
+    os.kill(live.pid(live.arm("b").program), signal.SIGKILL)
+    assert "its process ended" in gone_back(live)
+    assert live.answering() == {"a"}
+
+
+@pytest.mark.parametrize("mode", ["few", "tail"])
+def test_a_promoted_version_that_turns_bad_is_taken_back(live: Rig, mode: str) -> None:
+    """One failure or one slow answer in twenty is over a budget of 2%: e reaches its limit."""
+    promote(live)
+    with live.traffic(rate=400, connections=32) as client:
+        assert live.until(lambda: client.totals.ok > 300)
+        assert live.state().provisional, "it was good so far"
+        live.turn("b", mode)
+        reason = gone_back(live)
+    assert client.totals.lost == 0
+    assert ("failed" if mode == "few" else "took more than") in reason
+
+
+def test_a_promoted_version_with_one_answer_to_all_is_taken_back(live: Rig) -> None:
+    """One and the same score for rows that differ; the same row again and again is no such."""
+    plan = policy(plan="blue-green", stages=GREEN)
+    for mode, rows in (("good", [{"x": 0.5}]), ("constant", ROWS)):
+        rollout.start(live.root, "b", live.root, digest("b"), command=argv("b", mode), policy=plan)
+        assert live.stage("promote").verdict is Verdict.PASS
+        with Replay(live.url, rows, {}, rate=300, connections=8) as client:
+            assert live.until(lambda seen=client.totals: seen.ok > 300)
+            if mode == "good":
+                assert live.state().provisional, "one row asked often has one answer"
+                rollout.rollback(live.root)
+            else:
+                assert "same score" in gone_back(live)
+
+
+def test_an_outage_of_both_versions_is_held(live: Rig) -> None:
+    """Where the old version does not answer either, going back is no help."""
+    promote(live)
+    host.rpc(live.target).stopProcess(live.arm("a").program)
+    with live.traffic(rate=400, connections=32) as client:
+        assert live.until(lambda: client.totals.ok > 100)
+        live.turn("b", "down")
+        assert live.until(lambda: live.looks()[-1].get("errors", {}).get("stable", 0) > 20)
+        assert not live.until(lambda: not live.state().provisional, 2)
+    rollout.rollback(live.root)
+
+
+def test_a_settled_promotion_stops_the_old_service(live: Rig) -> None:
+    """When the guarded time is over the old version is stopped, and clients notice nothing."""
+    short = policy(plan="blue-green", stages=GREEN, warm_seconds=0)
+    assert live.start("b", policy=short).verdict is Verdict.PASS
+    assert live.stage("promote").verdict is Verdict.PASS
+    old = live.arm("a").program
+    with live.traffic() as client:
+        assert rollout.settle(live.root).verdict is Verdict.PASS
+        assert live.until(lambda: client.totals.ok > 50)
+    assert client.totals.lost == 0 and set(client.totals.codes) == {200}
+    assert live.state().status == "settled"
+    assert old not in host.programs(live.target)
+
+
+def test_the_guard_measures_how_many_requests_come(live: Rig) -> None:
+    """The rate that chooses a plan is what came of late, and the target says it."""
+    with live.traffic(rate=50):
+        assert live.until(lambda: (LocalTarget(live.target).observe()["rate"] or 0) > 5)
+
+
+def test_a_rate_is_that_of_the_last_minutes() -> None:
+    """What was in the log before is not counted, nor what is long ago; a pause brings it to 0."""
+    pace = Pace(before=7.0, now=0.0)
+    pace.add(100_000, now=0.0)
+    assert pace.rate(now=5.0) == 7.0
+    for second in range(1, 101):
+        pace.add(3, now=float(second))
+    assert pace.rate(now=100.0) == 3.0
+    assert pace.rate(now=250.0) == 300 / 250
+    assert pace.rate(now=500.0) == 0.0
+
+
+def offline(root: Path, mode: str) -> Verdict:
+    return rollout.start(
+        root, "b", root, digest("b"), policy=policy(plan="offline"), command=argv("b", mode),
+        golden=[{"x": 0.5}], expected=expected("b"),
+        answers=[expected("b")[digest("b")][100]], ready_seconds=20.0,
+    ).verdict  # fmt: skip
+
+
+def test_offline_serves_nothing(tmp_path: Path) -> None:
+    """The version is started, asked and stopped, and becomes stable; neither Envoy nor guard."""
+    assert offline(tmp_path, "swapped") is Verdict.FAIL
+    assert state.read(tmp_path / "serving").stable is None
+    assert offline(tmp_path, "good") is Verdict.PASS
+    now = state.read(tmp_path / "serving")
+    assert (now.status, now.version, now.stable and now.stable.port) == ("settled", "b", 0)
+    assert not (tmp_path / "serving" / "host.json").exists()
+    assert not host.marked(tmp_path / "serving")
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """A target on a read-only disk is one sentence, whatever the command."""
+    place = tmp_path / "file"
+    place.write_text("no folder")
+    with pytest.raises(NotMeasured, match="cannot be written"):
+        rollout.start(tmp_path, "b", tmp_path, digest("b"), target=place / "serving",
+                      policy=policy(), command=argv("b", "good"))  # fmt: skip
+
+
+def test_without_the_wheels_a_rollout_is_refused_by_name(
+    live: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No supervisor (or no Envoy) on this platform: said before anything moves."""
+    before = live.state()
+
+    def missing() -> None:
+        raise PlatformError("supervisor is not installed", "Roll out elsewhere")
+
+    monkeypatch.setattr(host, "require_platform", missing)
+    with pytest.raises(PlatformError, match="supervisor"):
+        live.start("c")
+    assert live.state() == before
+    assert local.LocalTarget(live.target).read() == before
