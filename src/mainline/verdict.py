@@ -99,6 +99,12 @@ def _finite(check: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def of_document(doc: Mapping[str, Any]) -> StepVerdict:
+    """What `to_dict` made a document of; KeyError, ValueError or TypeError for anything else."""
+    checks = tuple(Check(**{**c, "verdict": Verdict(c["verdict"])}) for c in doc["checks"])
+    return StepVerdict(doc["step"], checks, doc.get("inputs") or {}, doc.get("skipped"))
+
+
 def read_verdict(path: Path) -> StepVerdict:
     """Read a verdict file.
 
@@ -109,8 +115,7 @@ def read_verdict(path: Path) -> StepVerdict:
         doc = json.loads(path.read_text("utf-8"))
         if doc["schema"] != SCHEMA:
             raise ValueError(f"schema {doc['schema']!r}")
-        checks = tuple(Check(**{**c, "verdict": Verdict(c["verdict"])}) for c in doc["checks"])
-        read = StepVerdict(doc["step"], checks, doc.get("inputs") or {}, doc.get("skipped"))
+        read = of_document(doc)
         if Verdict(doc["verdict"]) != read.verdict:
             raise ValueError(f"it claims {doc['verdict']} and its checks say {read.verdict.value}")
         return read

@@ -9,8 +9,8 @@ from typing import Any
 from mainline.console import progress
 from mainline.github import write_output
 from mainline.rollout import approvals, describe, rollout, versions
-from mainline.rollout.target import opened
-from mainline.verdict import StepVerdict
+from mainline.rollout.target import Target, opened
+from mainline.verdict import StepVerdict, of_document
 
 
 def start(root: Path, version: str, supersede: bool, revert: bool) -> StepVerdict:
@@ -36,11 +36,13 @@ def settle(root: Path, version: str | None) -> StepVerdict:
     """`rollout settle`, by the labels that have come since."""
     with opened(None, root) as there:
         return said(rollout.settle(root, target=there, version=version,
-                                   labels=lambda now: _labels(root, now)))  # fmt: skip
+                                   labels=lambda now: _labels(there)))  # fmt: skip
 
 
-def _labels(root: Path, now: Any) -> StepVerdict | None:
-    return None
+def _labels(there: Target) -> StepVerdict | None:
+    """What labels say; None where no place of labels is set."""
+    found = there.labels()
+    return None if found["skipped"] else of_document(found)
 
 
 def status(root: Path) -> dict[str, Any]:

@@ -318,8 +318,16 @@ def log_address(target: Path) -> str:
     return address if "://" in address else str(Path(address).resolve())
 
 
+def labels_address() -> dict[str, str]:
+    """MAINLINE_LABELS where it is set; a path is meant from here, a service starts elsewhere."""
+    address = os.environ.get("MAINLINE_LABELS")
+    if not address:
+        return {}
+    return {"MAINLINE_LABELS": address if "://" in address else str(Path(address).resolve())}
+
+
 def _launch(target: Path) -> None:
-    env = _environment(target, {"MAINLINE_LOG": log_address(target)})
+    env = _environment(target, {"MAINLINE_LOG": log_address(target), **labels_address()})
     done = subprocess.run(
         [sys.executable, "-m", "supervisor.supervisord", "-c", "supervisord.conf"],
         cwd=target, env=env, start_new_session=True, stdin=subprocess.DEVNULL,

@@ -84,6 +84,9 @@ class LocalTarget:
         known = next((a for a in (now.stable, now.canary, now.previous)
                       if a and a.port and a.digest == digest), None)  # fmt: skip
         kept = artifact if command else self._kept(artifact, digest)
+        # One that was stopped is started again; one that runs is left alone.
+        if host.programs(self.folder).get(program, {}).get("state") in ("STOPPED", "FATAL"):
+            host.remove_program(self.folder, program)
         # A command that was cut off after its service was started knows no port of it.
         port = host.port_of(self.folder, program) or host.free_port()
         arm = known or Arm(version, digest, port, program, str(kept))
@@ -140,6 +143,12 @@ class LocalTarget:
         from mainline.rollout import replay
 
         return replay.run(self.folder, self.ask, arm, stable, rows)
+
+    def labels(self) -> dict[str, Any]:
+        """What matured labels say of the promotion, by the settings that came with it."""
+        from mainline.rollout import labels
+
+        return labels.at(self.folder, self.read()).to_dict()
 
     def alone(self) -> AbstractContextManager[None]:
         """One command at a time; the lock is gone with its owner."""

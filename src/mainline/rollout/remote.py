@@ -292,6 +292,10 @@ class RemoteTarget:
                           rows=rows)  # fmt: skip
         return dict(found)
 
+    def labels(self) -> dict[str, Any]:
+        """What matured labels say of the promotion, by the settings that came with it."""
+        return dict(self.call("labels", 5 * CALL_SECONDS))
+
     def alone(self) -> AbstractContextManager[None]:
         """One command at a time; the lock is the agent's, and gone with the connection."""
         return self._locked()

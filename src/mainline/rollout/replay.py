@@ -43,16 +43,19 @@ class Replayed:
     examples: list[dict[str, Any]] = field(default_factory=list)
 
 
-def replay_logged(target: Target, arm: Arm, stable: Arm | None, rows: int = ROWS) -> Check | None:
+def replay_logged(
+    target: Target, arm: Arm, stable: Arm | None, artifact: Path, rows: int = ROWS
+) -> Check | None:
     """The check `replay` of the new version `arm`, whose service is ready and has no traffic.
 
-    None, and a line in the record, where there is nothing to replay: no stable version, no log
-    yet, or rows that the new version cannot take.
+    `artifact` is what it was started from, here; the target has its own copy.
+
+    None where nothing is stable yet or what is served is no Bento. None and a line in the record
+    where there is nothing to replay: no log yet, or rows that the new version cannot take.
     """
-    if stable is None or not offline.is_bento(arm.artifact):
-        found = Replayed(why="there is no stable version" if stable is None else "it is no Bento")
-    else:
-        found = Replayed(**target.replay(arm, stable, rows))
+    if stable is None or not stable.port or not offline.is_bento(artifact):
+        return None
+    found = Replayed(**target.replay(arm, stable, rows))
     check = judge(found)
     if check is None:
         why = f"No logged rows were replayed: {found.why}"

@@ -107,6 +107,9 @@ class Target(Protocol):
         Its answers are held against its own model offline: the document of a `replay.Replayed`.
         """
 
+    def labels(self) -> dict[str, Any]:
+        """What matured labels say of the promotion: a `verdict/1` document (`labels.look`)."""
+
     # ---- the record --------------------------------------------------------------------------
 
     def alone(self) -> AbstractContextManager[None]:

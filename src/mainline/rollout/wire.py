@@ -111,6 +111,7 @@ CALLS: dict[str, Perform] = {
     "replay": lambda target, given: target.replay(
         Arm(**given["arm"]), Arm(**given["stable"]), given["rows"]
     ),
+    "labels": lambda target, given: target.labels(),
     "record": lambda target, given: target.record(given["event"], **given["notes"]),
     "history": lambda target, given: target.history(),
     "down": lambda target, given: target.down(),

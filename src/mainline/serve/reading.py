@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +20,15 @@ def read_log(
     since: datetime | date | str | None = None,
     until: datetime | date | str | None = None,
     arms: Iterable[str] | None = None,
+    keep: Callable[[Record], bool] | None = None,
 ) -> pd.DataFrame:
     """All predictions with `since` <= ts < `until` (naive moments are UTC), sorted by ts.
 
     Columns: those of READ (`ts` is a timezone-aware UTC timestamp, `scores` a list, `row` the
     caller's own id of the row as text, or None where it sent none), then one column a feature,
     under the feature's own name. `arms` keeps only these; by default all but `shadow`, because a
-    mirrored request was already counted. A prediction that stands twice, as while a day is
+    mirrored request was already counted; `keep` says of each record whether it is wanted, which
+    bounds the memory where few of a long log are. A prediction that stands twice, as while a day is
     compacted, is read once. A torn or unreadable line is left out, and `frame.attrs["skipped"]`
     says how many. Without an address, or with nothing there, the frame is empty. Raises DataError
     when the place cannot be read.
@@ -38,7 +40,7 @@ def read_log(
     records: list[Record] = []
     skipped = 0
     for found, torn in _files(str(address) if address else None, low, high):
-        records += [r for r in found if _keep(r.get("arm"), wanted)]
+        records += [r for r in found if _keep(r.get("arm"), wanted) and (keep is None or keep(r))]
         skipped += torn
     records = once(records)
     frame = pd.DataFrame({f: [r.get(f) for r in records] for f in READ}, columns=list(READ))

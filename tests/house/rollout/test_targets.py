@@ -302,6 +302,8 @@ def performed(served: Place, target: Target, call: str) -> None:
         assert target.ended(now.stable) is None
     elif call == "replay":
         assert "log" in target.replay(now.stable, now.stable, 10)["why"]
+    elif call == "labels":
+        assert target.labels()["skipped"]
     elif call == "expect":
         target.expect({"sha256:0": [[1.0]]})
         assert (served.folder / "expected.json").exists()
