@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from mainline.errors import NotMeasured, UsageError
-from mainline.rollout import transitions
+from mainline.rollout import ready, transitions
 from mainline.rollout.envoy import EnvoyError
-from mainline.rollout.state import State
+from mainline.rollout.state import Arm, State
 from mainline.rollout.steps import Place, another, change, one, require_about
-from mainline.rollout.target import Target, opened
+from mainline.rollout.target import Ask, Target, opened
 from mainline.rollout.who import who
 from mainline.verdict import Check, StepVerdict, Verdict
 
+READY_SECONDS = 90.0
 Labels = Callable[[State], StepVerdict | None]
 
 
@@ -56,14 +57,15 @@ def rollback(
 ) -> dict[str, Any]:
     """After a promotion: all traffic to the model before it, which is still warm.
 
-    During a rollout it is an abort. Raises NotMeasured (12) where no earlier model is warm.
+    During a rollout it is an abort. Raises NotMeasured (12) where there is no earlier model, or it
+    does not start any more.
     """
     with opened(target, root) as there:
         if there.read().running:
             return abort(root, reason, target=there, by=by)
         shown = take_back(there, reason, by or who())
         if shown is None:
-            raise NotMeasured("No earlier model is warm", "Start a rollout of the version wanted")
+            raise NotMeasured("No earlier model is there", "Start a rollout of the version wanted")
         if not shown:
             raise EnvoyError(
                 "Traffic does not follow the rollback yet", "Run `./mainline rollout status`"
@@ -72,13 +74,25 @@ def rollback(
 
 
 def take_back(there: Target, reason: str, by: str) -> bool | None:
-    """All traffic to the old, warm version; whether it followed, None where none is warm."""
+    """All traffic to the version before; whether it followed, None where there is none to go to.
+
+    One that is not warm any more is started again from its artifact, and gets no traffic before it
+    is ready and answers for its own model.
+    """
     before = there.read()
-    if before.previous is None:
+    if before.previous is None or not _warm(there, before.previous):
         return None
     back = partial(transitions.taken_back, reason=reason)
     new, shown = change(there, "rolled-back", back, by=by)
     return shown if new.generation != before.generation else None
+
+
+def _warm(there: Target, arm: Arm) -> bool:
+    if there.ask(arm, [Ask("/readyz")])[0][0] == 200:
+        return True
+    there.launch(arm.version, arm.digest, Path(arm.artifact))
+    checks = ready.checks_of(there, arm, None, (), READY_SECONDS)
+    return all(c.verdict is Verdict.PASS for c in checks)
 
 
 def pause(
@@ -168,7 +182,7 @@ def _settled(there: Target, now: State, verdict: StepVerdict, by: str) -> StepVe
     if verdict.verdict is Verdict.FAIL:
         reason = next(c.reason for c in verdict.checks if c.verdict is Verdict.FAIL)
         shown = take_back(there, reason, by)
-        said = {True: "traffic is back at the old version", None: "no older version is warm",
+        said = {True: "traffic is back at the old version", None: "there is no older version to go back to",
                 False: "traffic goes back to the old version"}[shown]  # fmt: skip
         back = Check("rollback", Verdict.FAIL, said)
         return StepVerdict(verdict.step, (*verdict.checks, back))

@@ -377,3 +377,21 @@ def test_what_is_not_a_promotion_is_not_settled() -> None:
         rollout.settle(ROOT, target=there)
     with pytest.raises(UsageError, match="Nothing is rolled out"):
         stage(there, "shadow")
+
+
+def test_an_old_version_that_is_not_warm_is_started_again(there: FakeTarget) -> None:
+    """Labels contradict, and the old service is gone: it is started, and only then takes over."""
+    promote(there)
+    there.services.pop("model-" + digest("v1")[7:19])
+    assert rollout.settle(ROOT, target=there, labels=labels(FAIL)).verdict is FAIL
+    assert served(there) == "v1" and digest("v1") in there.services.values()
+
+
+def test_an_old_version_that_does_not_start_gets_no_traffic(there: FakeTarget) -> None:
+    """Nothing to go back to is said, and the promoted version goes on."""
+    promote(there)
+    there.services.pop("model-" + digest("v1")[7:19])
+    there.broken["v1"] = "unready"
+    done = rollout.settle(ROOT, target=there, labels=labels(FAIL))
+    assert done.verdict is FAIL and "no older version" in done.checks[-1].reason
+    assert served(there) == "v2"
