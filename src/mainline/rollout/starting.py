@@ -12,6 +12,7 @@ from mainline.errors import RaceError, SettingsError
 from mainline.rollout import plan as plans
 from mainline.rollout import ready, transitions
 from mainline.rollout.local import trial
+from mainline.rollout.replay import replay_logged
 from mainline.rollout.state import Arm, Stage, State
 from mainline.rollout.steps import Answers, Place, Recorded, change, one, shown_check
 from mainline.rollout.target import Target, opened
@@ -148,6 +149,12 @@ def _launch(
     arm = there.launch(wanted.version, wanted.digest, wanted.artifact, wanted.command)
     checks = [planned, *ready.checks_of(there, arm, wanted.answers, wanted.golden,
                                         wanted.ready_seconds)]  # fmt: skip
+    if all(c.verdict is Verdict.PASS for c in checks) and wanted.digest not in (
+        wanted.expected or ()
+    ):
+        # In a rehearsal each answer is held against the offline one anyway.
+        replayed = replay_logged(there, arm, _served(there.read()), wanted.artifact)
+        checks += [replayed] if replayed else []
     if any(c.verdict is not Verdict.PASS for c in checks):
         there.retire()
         return _refused(there, wanted, checks)
