@@ -96,6 +96,8 @@ def start(
         if (done := _known(there, wanted)) is not None:
             return done
         _make_room(there, wanted, supersede)
+        if (done := _known(there, wanted)) is not None:  # stable, merged again during a rollout
+            return done
         return _launch(there, wanted, policy, stages, name, planned)
 
 
