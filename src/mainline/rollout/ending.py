@@ -182,8 +182,11 @@ def _settled(there: Target, now: State, verdict: StepVerdict, by: str) -> StepVe
     if verdict.verdict is Verdict.FAIL:
         reason = next(c.reason for c in verdict.checks if c.verdict is Verdict.FAIL)
         shown = take_back(there, reason, by)
-        said = {True: "traffic is back at the old version", None: "there is no older version to go back to",
-                False: "traffic goes back to the old version"}[shown]  # fmt: skip
+        said = {
+            True: "traffic is back at the old version",
+            False: "traffic goes back to the old version",
+            None: "there is no older version to go back to",
+        }[shown]
         back = Check("rollback", Verdict.FAIL, said)
         return StepVerdict(verdict.step, (*verdict.checks, back))
     if verdict.verdict is Verdict.PASS:

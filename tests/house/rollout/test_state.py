@@ -68,6 +68,29 @@ def test_a_hold_ends_on_the_clock_that_does_not_jump(tmp_path: Path) -> None:
     assert not replace(now, boot_id="other", hold_monotonic=0.0).held_too_long()
 
 
+def test_a_stage_has_a_time_of_its_own() -> None:
+    """Its max_seconds count where it has some, else the rollout's; entering it starts the clock."""
+    for longest, expected in ((None, 60), (5.0, 5)):
+        plan = (Stage("x", 5, 1, max_seconds=longest),)
+        now = state.held(replace(RUNNING, plan=plan))
+        assert now.hold_until is not None
+        assert expected - 1 < now.hold_until - time.time() <= expected
+        assert 0 <= state.seconds_in(now) < 1
+
+
+def test_a_hold_that_is_counted_anew_leaves_the_time_in_the_stage_alone() -> None:
+    """A pause is no new stage; after another boot the time in it is that of the wall clock."""
+    began = state.held(RUNNING)
+    assert began.entered is not None and began.entered_monotonic is not None
+    old = replace(began, entered=began.entered - 50, entered_monotonic=began.entered_monotonic - 50,
+                  hold_until=0.0)  # fmt: skip
+    anew = state.held_anew(old)
+    assert 50 <= state.seconds_in(anew) < 51
+    assert anew.hold_until is not None and anew.hold_until > time.time() + 50
+    booted = state.held_anew(replace(old, boot_id="other", entered_monotonic=1e9))
+    assert 50 <= state.seconds_in(booted) < 51
+
+
 def test_the_lease_is_of_this_boot_and_of_the_last_seconds() -> None:
     """A sign of life that is old, of another boot or unreadable is none."""
     at = time.monotonic()
