@@ -27,9 +27,11 @@ from mainline.rollout.course import ENDS, Course, any_bad, count, course, kind
 # The colours of the loop's page.
 STABLE, CANARY, GOOD, BAD = "#4f74a8", "#cf6a08", "#1b7846", "#c0312b"
 INK, SOFT = "#1f2430", "#5b616c"
+COPIES = "#d9a06c"
 BINS = 90
 LETTER = 0.0092  # the width of a letter over a panel, as a share of the panel's width
 LOW, HIGH = 0.05, 1e4  # the e-values that are drawn; what lies outside is drawn at the edge
+BACK = ("rolled-back", "aborted")
 KINDS = {"errors": "-", "latency": ":"}
 SETTINGS: Any = {"svg.hashsalt": "mainline", "font.size": 9, "hatch.linewidth": 0.8}
 
@@ -107,11 +109,11 @@ def _share(axes: Axes, found: Course, last: float, size: float) -> None:
                       lw=0, label="share of the new version")  # fmt: skip
     axes.step(at, weight, where="post", color=CANARY, lw=1.6)
     for i, stretch in enumerate(s for s in found.stretches if not s.weight):
-        axes.axvspan(stretch.start / size, stretch.end / size, facecolor="none", edgecolor=CANARY,
-                     hatch="\\\\\\\\", lw=0, alpha=0.45,
-                     label="" if i else "copies only")  # fmt: skip
+        axes.axvspan(stretch.start / size, stretch.end / size, facecolor="none", edgecolor=COPIES,
+                     hatch="\\\\\\\\", lw=0, label="" if i else "copies only")  # fmt: skip
     looks = [(t, count(look, "n", "canary"), count(look, "n", "stable"))
-             for t, look in found.looks if look.get("weight")]  # fmt: skip
+             for t, look in found.looks
+             if look.get("weight") and look.get("stage") != "promoted"]  # fmt: skip
     seen = [(t / size, 100 * c / (c + s)) for t, c, s in looks if c + s >= 20]
     if seen:
         axes.plot(*zip(*seen, strict=True), ls="", marker="o", ms=2.6, color=INK, mew=0,
@@ -145,11 +147,12 @@ def _requests(axes: Axes, found: Course, size: float) -> None:
         return
     edges = _edges(found)
     for arm, colour, line in (("stable", STABLE, "-"), ("canary", CANARY, "--")):
+        whose = "the old version's" if arm == "stable" else "the new version's"
         at, new = _new(found, "n", arm)
         # What a look found came in since the look before: it is spread over that time.
         so_far = np.interp(edges, np.r_[edges[0], at], np.r_[0.0, new.cumsum()])
         axes.stairs(np.diff(so_far) / np.diff(edges), edges / size, color=colour, ls=line, lw=1.5,
-                    baseline=None, label=f"{arm}'s requests")  # fmt: skip
+                    baseline=None, label=f"{whose} requests")  # fmt: skip
     axes.set_ylim(bottom=0)
 
 
@@ -206,8 +209,8 @@ def _marks(every: Sequence[Axes], found: Course, size: float, last: float) -> No
         if name == "stage":
             _line(every, at / size, SOFT, (0, (1, 2)))
         elif name in ENDS or name == "settled":
-            good = name in ("promoted", "settled", "observed")
-            _line(every, at / size, GOOD if good else BAD, "-" if good else (0, (4, 2)))
+            bad = name in BACK
+            _line(every, at / size, BAD if bad else GOOD, (0, (4, 2)) if bad else "-")
         elif name == "verdict" and event.get("verdict") == "PASS":
             every[0].plot([at / size], [100], marker="v", ls="", color=GOOD, ms=7, clip_on=False,
                           zorder=5, label="a stage passed")  # fmt: skip
@@ -236,12 +239,13 @@ def _words(figure: Figure, found: Course) -> None:
     """What it was and how it ended, above all."""
     first = next((e for _, e in found.changes), {})
     endings = _endings(found)
-    ended = ", ".join(f"{_ended(e)} after {_spoken(at)}" for at, e in endings)
+    ended = ", ".join(_ended(e) + (f" after {_spoken(at)}" if at else "") for at, e in endings)
     title = f"{first.get('version') or 'A rollout'}: {ended or 'not ended'}"
-    reason = next((str(e["reason"]) for _, e in reversed(endings) if e.get("reason")), "")
+    last, why = next(((e, str(e["reason"])) for _, e in reversed(endings) if e.get("reason")),
+                     ({}, ""))  # fmt: skip
     figure.text(0.015, 0.972, textwrap.shorten(title, 110), fontsize=11.5, weight="bold",
                 color=INK, va="center", parse_math=False)  # fmt: skip
-    said = [(str(first.get("plan") or ""), SOFT), (reason, BAD)]
+    said = [(str(first.get("plan") or ""), SOFT), (why, BAD if kind(last) in BACK else SOFT)]
     for i, (words, colour) in enumerate((w, c) for w, c in said if w):
         figure.text(0.015, 0.938 - 0.026 * i, textwrap.shorten(words, 160), fontsize=8.5,
                     color=colour, va="center", parse_math=False)  # fmt: skip
@@ -259,7 +263,7 @@ def _labels(axes: Axes, found: Course, size: float) -> None:
     """Each stage and each ending, named over its line; in rows where they would overlap."""
     named = [(s.start / size, s.name, INK) for s in found.stretches]
     for at, event in _endings(found):
-        colour = BAD if kind(event) in ("rolled-back", "aborted") else GOOD
+        colour = BAD if kind(event) in BACK else GOOD
         named.append((at / size, _ended(event), colour))
     width = axes.get_xlim()[1]
     rows: list[float] = []
