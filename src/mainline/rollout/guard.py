@@ -157,7 +157,7 @@ class Guard:
 
     def _keep_parity(self, state: State) -> None:
         """See the program that holds live answers against the model running, and hear it."""
-        arm = parity.wanted(state, self.watch.expected)
+        arm = parity.wanted(self.target, state, self.watch.expected)
         self.watch.live = parity.read(self.target, arm.digest, state.started) if arm else None
         if self.watch.live is None or not self.watch.live.known:
             with contextlib.suppress(OSError, MainlineError):

@@ -80,7 +80,8 @@ def at(folder: Path, state: State) -> StepVerdict:
     if named is None:
         return StepVerdict(STEP, (), skipped=UNSET)
     # A path in the settings is meant from where the service was started, which wrote it.
-    beside = _place(folder, named)
+    checkout = (folder.parent / "params.yaml").is_file()
+    beside = _place(folder.parent if checkout else folder, named)
     return look(root, state, log=host.log_address(folder), labels=beside)
 
 

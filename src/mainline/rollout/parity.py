@@ -73,14 +73,18 @@ def command(arm: Arm) -> list[str]:
     return [*python, ".", arm.digest, str(Path(arm.artifact).resolve())]
 
 
-def wanted(state: State, expected: Iterable[str] = ()) -> Arm | None:
+def wanted(target: Path, state: State, expected: Iterable[str] = ()) -> Arm | None:
     """The arm whose answers are to be watched now: the canary, or a promotion that may go back.
 
     None where there is none, and where offline answers to each request are known (`expected`, by
-    digest: a rehearsal).
+    digest: a rehearsal). Once watched it is wanted to the end: a Bento that was deleted is missing
+    data, and no reason to do without.
     """
     arm = state.canary if state.running else state.stable if state.provisional else None
-    return arm if arm is not None and given(arm) and arm.digest not in expected else None
+    if arm is None or arm.digest in expected:
+        return None
+    watched = read(target, arm.digest, state.started).late < math.inf
+    return arm if given(arm) or watched else None
 
 
 def keep(target: Path, arm: Arm | None) -> None:
