@@ -3,9 +3,9 @@
 From `emulate` come repositories, forks, pull requests, labels and comments with their state, their
 pages of thirty and the rights of a GitHub App's token, which is what `GITHUB_TOKEN` is. Added here:
 the prefix `/api/v3` and TLS, which CML wants; events and files of a pull request, runs, GitHub's
-words for what a collaborator may do, times in whole seconds, merges, releases with their files, and
-commits of a real Git repository as heads. A token without the right for one of these is refused, as
-it is by `emulate`.
+words for what a collaborator may do, times in whole seconds, merges, dispatches (which are noted
+and start nothing), releases with their files, and commits of a real Git repository as heads. A
+token without the right for one of these is refused, as it is by `emulate`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ BELOW = rf"/repos/{SLUG}/"
 FILES = re.compile(BELOW + r"pulls/(\d+)/files")
 EVENTS = re.compile(BELOW + r"issues/(\d+)/events")
 RUNS = re.compile(BELOW + r"actions/(?:workflows/train\.yml/)?runs")
+DISPATCHES = re.compile(BELOW + r"actions/workflows/([\w.]+)/dispatches")
+DEPLOYS = re.compile(BELOW + r"actions/workflows/deploy\.yml/runs")
+PULLS = re.compile(BELOW + r"pulls")
 PULL = re.compile(BELOW + r"pulls/(\d+)")
 OF_COMMIT = re.compile(BELOW + r"commits/([0-9a-f]{40})/pulls")
 RUN = re.compile(BELOW + r"actions/runs/(\d+)")
@@ -73,6 +76,8 @@ class Forge:
     asked: list[tuple[str, str, int]] = field(default_factory=list)
     merges: dict[int, dict[str, Any]] = field(default_factory=dict)
     releases: Releases = field(default_factory=Releases)
+    dispatched: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    deploys: list[dict[str, Any]] = field(default_factory=list)
 
     def ask(self, method: str, path: str, body: Any = None, who: str = "acme") -> Any:
         """One request to `emulate` as a person; returns the document. Fails on a refusal."""
@@ -188,9 +193,13 @@ class Forge:
         released = self.releases.answer(method, parts.path, query, body or b"", writes=writes)
         if released is not None:
             return released[0], {}, released[1]
-        added = self._added(parts.path, parse_qs(parts.query), token) if method == "GET" else None
+        added = self._added(parts.path, parse_qs(parts.query), token) if method == "GET" else (
+            self._dispatched(parts.path, body, token)
+        )  # fmt: skip
         if added is not None:
-            return added[0], {}, json.dumps(added[1]).encode()
+            return added[0], {}, json.dumps(added[1]).encode() if added[1] is not None else b""
+        if method == "POST" and PULLS.fullmatch(parts.path):
+            self._know(json.loads(body or b"{}")["head"])
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         status, given, content = self.forward(method, path, headers, body)
         content = WHEN.sub(rb'\1Z"', content)
@@ -204,6 +213,36 @@ class Forge:
             content = json.dumps(json.loads(content) | self.merges[int(match[1])]).encode()
         return status, given, content
 
+    def _dispatched(
+        self, path: str, body: bytes | None, token: str
+    ) -> tuple[int, Any] | None:  # fmt: skip
+        """Note a dispatch, which a token without the right for it may not make."""
+        match = DISPATCHES.fullmatch(path)
+        if match is None:
+            return None
+        if self.rights.get(token, {}).get("actions") != "write":
+            return 403, {"message": "Resource not accessible by integration"}
+        self.dispatched.append((match[1], json.loads(body or b"{}")))
+        return 204, None
+
+    def _know(self, branch: str) -> None:
+        """Let `emulate` know a branch that was pushed to the real repository."""
+        path = f"/repos/{SLUG}/git/refs"
+        tip = self.ask("GET", f"/repos/{SLUG}/branches/main")["commit"]["sha"]
+        status, _, _ = self.forward("GET", f"/repos/{SLUG}/branches/{branch.replace('/', '%2F')}",
+                                    {"Authorization": "Bearer token-acme"}, None)  # fmt: skip
+        if status != 404:
+            return
+        self.ask("POST", path, {"ref": f"refs/heads/{branch}", "sha": tip})
+        content = base64.b64encode(branch.encode()).decode()
+        self.ask("PUT", f"/repos/{SLUG}/contents/reverted.txt",
+                 {"message": branch, "content": content, "branch": branch})  # fmt: skip
+
+    def pulls(self) -> list[dict[str, Any]]:
+        """The open pull requests."""
+        found: list[dict[str, Any]] = self.ask("GET", f"/repos/{SLUG}/pulls?state=open")
+        return found
+
     def _added(
         self, path: str, query: Mapping[str, list[str]], token: str
     ) -> tuple[int, Any] | None:
@@ -211,6 +250,8 @@ class Forge:
             needed, found = "issues", self.events.get(int(match[1]))
         elif match := FILES.fullmatch(path):
             needed, found = "pull_requests", self.files.get(int(match[1]), [])
+        elif DEPLOYS.fullmatch(path):
+            needed, found = "actions", {"workflow_runs": self.deploys}
         elif RUNS.fullmatch(path):
             chosen = [
                 r for r in self.runs if query.get("branch", [None])[0] in (None, r["head_branch"])

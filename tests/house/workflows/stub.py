@@ -2,7 +2,8 @@
 """Stands in for the launcher: notes each call, leaves the files that the command would leave.
 
 `$STUB/fail.json` maps a command to the status with which it is to end; with a file `$STUB/done`
-there is nothing to register.
+there is nothing to register. `$STUB/deploy.json` has the jobs of a deployment (a list, or one for
+each time that it is looked), and the verdicts of its stages that are no PASS.
 """
 
 import json
@@ -12,11 +13,12 @@ import sys
 from pathlib import Path
 
 STUB = Path(os.environ["STUB"])
+SECRETS = ("GITHUB_TOKEN", "MAINLINE_SIGNING_KEY", "MAINLINE_SSH_KEY", "MAINLINE_KEY")
 
 
 def note(program: str, arguments: list[str]) -> None:
     """Append one call to the list, with the names of the credentials that it could see."""
-    seen = sorted(n for n in os.environ if n in ("GITHUB_TOKEN", "MAINLINE_SIGNING_KEY"))
+    seen = sorted(n for n in os.environ if n in SECRETS and os.environ[n])
     call = {"job": os.environ.get("GITHUB_JOB"), "call": [program, *arguments], "sees": seen}
     with (STUB / "calls.jsonl").open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(call) + "\n")
@@ -63,6 +65,27 @@ def published() -> None:
     append("GITHUB_OUTPUT", f"version={sys.argv[2] if known else ''}")
 
 
+def rollout(words: list[str]) -> int:
+    """Say the jobs or the verdict that is wanted; returns the status of the verdict."""
+    path = STUB / "deploy.json"
+    wanted = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    if words[0] == "plan":
+        looks = wanted.get("jobs", [["rehearse"]])
+        jobs = looks[0]
+        if len(looks) > 1:
+            path.write_text(json.dumps({**wanted, "jobs": looks[1:]}), "utf-8")
+        append("GITHUB_OUTPUT", f"version={'v1.0.0' if jobs else ''}\nreason=A reason")
+        append("GITHUB_OUTPUT", f'jobs={json.dumps(jobs)}\nrunner="ubuntu-latest"')
+        return 0
+    if words[0] not in ("start", "stage", "promote", "settle", "rehearse"):
+        return 0
+    name = words[1] if words[0] == "stage" else words[0]
+    verdict = wanted.get(name, "PASS")
+    append("GITHUB_OUTPUT", f"verdict={verdict}")
+    later = verdict == "INCONCLUSIVE" and os.environ.get("MAINLINE_UNDECIDED") == "output"
+    return 0 if later else {"PASS": 0, "FAIL": 10, "INCONCLUSIVE": 11}[verdict]
+
+
 def run(command: str, status: int) -> int:
     """Do what `command` would do to files; returns its status."""
     if command == "pipeline":
@@ -84,6 +107,8 @@ def run(command: str, status: int) -> int:
         register()
     elif command == "publish" and status == 0:
         published()
+    elif command == "rollout" and status == 0:
+        return rollout(sys.argv[2:])
     return status
 
 

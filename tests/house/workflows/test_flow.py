@@ -124,14 +124,14 @@ RELEASED = [
     "mainline pipeline --force", "mainline compare --base auto", "mainline gate --ask",
     "mainline report --summary", "mainline gate", "mainline gate --tell", "mainline register",
     "mainline build --image", "mainline publish v1.0.0", "mainline register --push",
-    "mainline publish v1.0.0", "mainline rollout rehearse v1.0.0",
+    "mainline publish v1.0.0", "mainline rollout dispatch -- v1.0.0",
 ]  # fmt: skip
 
 
-def test_a_merge_is_registered_published_and_rehearsed(stubbed: Any) -> None:
-    """A push to main ends in a tag on the remote, a release made before it, and a rehearsal.
+def test_a_merge_is_registered_published_and_deployed(stubbed: Any) -> None:
+    """A push to main ends in a tag on the remote, a release made before it, and a dispatch.
 
-    Neither training nor building nor the rehearsal sees a credential.
+    Neither training nor building sees a credential.
     """
     stubbed.secrets["MAINLINE_SIGNING_KEY"] = "a key"
     run = stubbed.act("push", "release", "refs/heads/main", push_event(stubbed))
@@ -141,9 +141,9 @@ def test_a_merge_is_registered_published_and_rehearsed(stubbed: Any) -> None:
     noted = (stubbed.folder / "calls" / "calls.jsonl").read_text("utf-8").splitlines()
     signing = [c["call"][1:] for c in map(json.loads, noted) if "MAINLINE_SIGNING_KEY" in c["sees"]]
     assert signing == [["register"], ["register", "--push"]]
-    blind = {"mainline pipeline", "mainline build", "mainline rollout"}
+    blind = {"mainline pipeline", "mainline build"}
     assert {c for c, s in seen(stubbed).items() if not s} >= blind
-    assert "MAINLINE_TARGET is not set" in run.text()
+    assert run.jobs() == {"look": "success", "register": "success", "deploy": "success"}
 
 
 def test_where_nothing_is_to_be_registered_the_summary_says_why(stubbed: Any) -> None:
@@ -172,15 +172,6 @@ def test_a_private_repository_attests_nothing(stubbed: Any) -> None:
     assert run.status == 0, run.text()
     assert "Attest its files" not in {step for _, step, _ in run.steps()}
     assert stubbed.tags() == ["fraud@v1.0.0"]
-
-
-def test_a_target_that_was_not_rolled_out_to_is_no_success(stubbed: Any) -> None:
-    """With a target set, a rehearsal is not passed off as a deployment."""
-    stubbed.variables["MAINLINE_TARGET"] = "ssh://somewhere.invalid/srv"
-    event = {"ref": "refs/heads/main", "inputs": {"version": "v1.0.0"}}
-    run = stubbed.act("workflow_dispatch", "deploy", "refs/heads/main", event)
-    assert run.jobs() == {"rehearse": "failure"}
-    assert "this workflow only rehearses" in run.text()
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 PARAMS = "params.yaml"
 RATE, OTHER, STEPS = "learning_rate: 0.06", "learning_rate: 0.08", "max_iter: 150"
 MODEL = "card-fraud"
-DONE = {"look": "success", "register": "success", "rehearse": "success"}
+DONE = {"look": "success", "register": "success", "deploy": "success"}
 # So little may be lost that these rows cannot tell.
 STRICT = ("delta: 0.03 ", "delta: 0.005 ")
 
@@ -216,7 +216,7 @@ def test_an_acceptance_that_no_longer_holds_registers_nothing(
     after(fresh, accepted(fresh, "other", {PARAMS: (RATE, OTHER)}))
     run = fresh.push("release")
     assert run.jobs()["register"] == "failure", run.text()
-    assert "rehearse" not in run.jobs()
+    assert "deploy" not in run.jobs()
     assert versions(fresh) == ["v1.0.0"]
     (issue,) = fresh.github.issues()
     assert "INCONCLUSIVE" in issue["body"]
@@ -261,7 +261,7 @@ LOOK = ["--help", "register --plan", "publish"]
 PROVE = ["--help", "data pull", "pipeline --force", "compare --base auto", "gate --ask",
          "report --summary", "gate", "gate --tell", "register", "build --image", "publish v1.1.0",
          "register --push", "publish v1.1.0"]  # fmt: skip
-DEPLOY = ["--help", "data pull", "rollout rehearse v1.1.0"]
+DEPLOY = ["--help", "rollout dispatch -- v1.1.0"]
 CALLS = [*LOOK, *PROVE, *DEPLOY]
 PUSHED = CALLS.index("register --push") + 1  # the number of the call that pushes the tag
 
@@ -295,6 +295,8 @@ def finished(town: towns.Town) -> None:
     assert state(town) == (["v1.0.0", "v1.1.0"], [("v1.0.0", False), ("v1.1.0", False)])
     out(town, "v1.1.0")
     assert calls(town)[-1] == DEPLOY[-1]
+    given = {"version": "v1.1.0", "revert": "false"}
+    assert town.github.dispatched[-1] == ("deploy.yml", {"ref": "main", "inputs": given})
 
 
 def test_a_release_that_is_killed_before_its_tag_is_pushed_leaves_nothing_that_counts(
