@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import json
 import os
 import shutil
 import socket
@@ -96,6 +97,16 @@ def serving(folder: Path, variables: Mapping[str, str] | None = None) -> Iterato
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 15)
         process.wait(10)
+
+
+def power_cut(folder: Path) -> None:
+    """End all that runs in a host's folder, as a reboot does; what it left names another boot."""
+    from mainline.rollout import host
+
+    host.sweep(folder)
+    with contextlib.suppress(FileNotFoundError):
+        kept = json.loads((folder / "guard.json").read_text("utf-8"))
+        (folder / "guard.json").write_text(json.dumps({**kept, "boot_id": "before"}), "utf-8")
 
 
 def _keygen(path: Path) -> None:

@@ -48,6 +48,10 @@ def main(path, digest, options):
     home = os.path.join(folder, "house")
     house = os.path.join(home, digest[:12])
     try:
+        os.makedirs(folder, exist_ok=True)
+        there = set(os.listdir(folder))
+        if there and not there & {"house", "host.json", "agent"}:
+            refuse("%s holds other things. Name a folder of its own for Mainline." % folder)
         os.makedirs(home, exist_ok=True)
         if not os.path.isdir(house):
             unpack(content, house)

@@ -32,12 +32,6 @@ VARIABLES = ("MAINLINE_LOG", "MAINLINE_KEYS", "MAINLINE_WORKERS")
 AGENT = """#!/bin/sh
 PYTHONPATH={source} PYTHONUTF8=1 exec {python} -P -m mainline.rollout.agent "$@"
 """
-OWN = (
-    "house", "artifacts", "bentos", "programs", "log", "xds", "predictions", "build", "agent",
-    "environ.json", "boot.json", "host.json", "bootstrap.json", "supervisord.conf",
-    "supervisord.pid", "supervisor.sock*", "rollout.json", "route.json", "history.jsonl",
-    "guard.json", "expected.json", "access.jsonl*", "*.lock", ".gitignore", ".tmp-*",
-)  # fmt: skip
 
 
 def house_here() -> str:
@@ -143,32 +137,20 @@ def logs(folder: Path, lines: int) -> dict[str, list[str]]:
 
 
 def uninstall(folder: Path, purge: bool, booter: boot.Boot | None = None) -> str:
-    """End everything and take the unit away; with `purge` also what Mainline made in the folder.
+    """End everything and take the unit away; with `purge` also the folder.
 
-    Nothing outside the folder is touched, and nothing in it that is not Mainline's.
+    Nothing outside the folder is touched, nor is one that is not Mainline's.
     """
-    if not ((folder / "agent").exists() or (folder / "host.json").exists()):
+    if not any((folder / name).exists() for name in ("agent", "host.json")):
         raise TargetError(f"There is no Mainline in {folder}", "Nothing was removed")
     LocalTarget(folder).down()
     (booter or boot.Boot()).remove(folder, str(_read(folder / "boot.json").get("kind", "")))
     (folder / "boot.json").unlink(missing_ok=True)
     if not purge:
         return f"{folder} is stopped and not started at boot; `--purge` removes it"
-    for pattern in OWN:
-        for path in folder.glob(pattern):
-            _remove(path)
-    left = sorted(p.name for p in folder.iterdir())
-    if left:
-        return f"{folder} is removed but for what is not Mainline's: {', '.join(left[:5])}"
-    folder.rmdir()
+    # `install` takes no folder that holds other things, so that all in it is Mainline's.
+    shutil.rmtree(folder)
     return f"{folder} is removed"
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
 
 
 def houses_used(folder: Path) -> dict[str, str]:

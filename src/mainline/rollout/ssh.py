@@ -20,8 +20,9 @@ from pathlib import Path
 
 from mainline.errors import MainlineError, PlatformError, RemoteError, SettingsError
 from mainline.rollout import ship
+from mainline.rollout.local import LocalTarget
 from mainline.rollout.remote import RemoteTarget
-from mainline.rollout.target import TargetError
+from mainline.rollout.target import Target, TargetError
 
 KEY, KNOWN_HOSTS = "MAINLINE_SSH_KEY", "MAINLINE_SSH_KNOWN_HOSTS"
 CONNECT_SECONDS = 10
@@ -133,6 +134,33 @@ def connect(root: Path, address: str) -> Iterator[RemoteTarget]:
             yield target
         finally:
             target.close()
+
+
+@contextlib.contextmanager
+def beside(folder: Path) -> Iterator[Target]:
+    """The target in a folder of this machine that outlives the job.
+
+    Where a house was installed there, its agent performs the calls, so that what is started runs by
+    that house and not by a checkout that the next job replaces.
+    """
+    agent = folder / "agent"
+    if not agent.is_file():
+        yield LocalTarget(folder)
+        return
+
+    def line(words: Sequence[str] = ()) -> ship.Line:
+        return ship.Line(["sh", str(agent), str(folder), *words], os.environ, _ended)
+
+    def _ended(status: int | None, said: str) -> MainlineError:
+        last = said.splitlines()[-1] if said else f"status {status}"
+        return TargetError(f"The agent in {folder} ended ({last[:200]})", "Install it again")
+
+    target = RemoteTarget(f"{folder.name}/", line().command, os.environ, _ended,
+                          partial(ship.over, line))  # fmt: skip
+    try:
+        yield target
+    finally:
+        target.close()
 
 
 def _sender(found: Way, words: Sequence[str]) -> ship.Line:

@@ -142,7 +142,9 @@ def target_of(root: Path, address: str | None = None) -> AbstractContextManager[
 
         return ssh.connect(root, found)
     if found.startswith("self-hosted:"):
-        return contextlib.nullcontext(LocalTarget(lasting_folder(root)))
+        from mainline.rollout import ssh
+
+        return ssh.beside(lasting_folder(root))
     if "://" in found:
         raise SettingsError(
             f"MAINLINE_TARGET is {found!r}, which is no target",

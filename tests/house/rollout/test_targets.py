@@ -1,4 +1,7 @@
-"""What every target must do, held for each kind: this machine's folder, and one over ssh."""
+"""What every target must do, held for each kind.
+
+A folder of this machine, one whose installed agent is asked, and one over ssh.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,11 @@ PLAN = (Stage("shadow", 0, 0), Stage("half", 50, 0), Stage("promote", 100, 0))
 HOLDER = """
 import sys, time
 from pathlib import Path
+from mainline.rollout import ssh
 from mainline.rollout.target import target_of
-with target_of(Path("."), sys.argv[1]) as target, target.alone():
+place = sys.argv[1].removeprefix("agent:")
+there = ssh.beside(Path(place)) if place != sys.argv[1] else target_of(Path("."), place)
+with there as target, target.alone():
     print("held", getattr(getattr(target, "link", None), "process", None) and
           target.link.process.pid or 0, flush=True)
     time.sleep(600)
@@ -48,7 +54,7 @@ class Place:
     target: Target
 
 
-@pytest.fixture(scope="module", params=["local", "ssh"])
+@pytest.fixture(scope="module", params=["local", "agent", "ssh"])
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
           ) -> Iterator[Place]:  # fmt: skip
     """A target in which nothing was ever served; afterwards no process of it is left."""
@@ -57,6 +63,10 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     with contextlib.ExitStack() as stack:
         if request.param == "local":
             address, kind = str(folder), lambda: contextlib.nullcontext(LocalTarget(folder))
+        elif request.param == "agent":
+            folder.mkdir()
+            machine.put_agent(folder)
+            address, kind = f"agent:{folder}", lambda: ssh.beside(folder)
         else:
             server = stack.enter_context(sshd.serving(base / "sshd"))
             patch = stack.enter_context(pytest.MonkeyPatch.context())
@@ -243,12 +253,12 @@ def test_the_lock_dies_with_its_owner(served: Place) -> None:
 
 
 def test_what_ran_comes_back_at_its_weights(served: Place) -> None:
-    """After an end of all processes `ensure` brings back the versions, and traffic its weights."""
+    """After a reboot `ensure` brings back the versions, and traffic its weights."""
     target = served.target
     now, wanted = canaried(target)
     new, _ = target.apply(now, wanted, "stage", {})
     before = {n: p["pid"] for n, p in target.observe()["processes"].items()}
-    host.sweep(served.folder)
+    sshd.power_cut(served.folder)
     assert target.observe()["up"] is False
     target.ensure()
     assert target.confirm(new, 10.0) and target.read().weight == 50
