@@ -64,6 +64,11 @@ class Rig:
         return self.root / "serving"
 
     @property
+    def artifact(self) -> Path:
+        """What the services are said to be made from; there is nothing in it."""
+        return self.root / "artifact"
+
+    @property
     def url(self) -> str:
         """Where clients ask."""
         return host.url(self.target)
@@ -76,14 +81,14 @@ class Rig:
         """Start version `name`; golden rows are left out, so that faults get as far as traffic."""
         more.setdefault("policy", policy())
         known = expected("a", name)
-        return rollout.start(self.root, name, self.root, digest(name), command=argv(name, mode),
+        return rollout.start(self.root, name, self.artifact, digest(name), command=argv(name, mode),
                              expected=known, **more)  # fmt: skip
 
     def rehearse(self, name: str, mode: str = "good", **more: Any) -> list[StepVerdict]:
         """Take version `name` through all stages under replayed traffic."""
         more.setdefault("policy", policy())
         return rehearse.rehearse(
-            self.root, name, self.root, digest(name), rows=ROWS, expected=expected("a", name),
+            self.root, name, self.artifact, digest(name), rows=ROWS, expected=expected("a", name),
             command=argv(name, mode), golden=0, **more,
         )  # fmt: skip
 
@@ -160,6 +165,7 @@ def _named(model: str) -> str:
 def rig(root: Path) -> Iterator[Rig]:
     """A rig with version `a` live; afterwards nothing of it may be left running."""
     found = Rig(root)
+    found.artifact.mkdir(parents=True)
     try:
         started = found.start("a")
         assert started.verdict.value == "PASS", json.dumps(started.to_dict())
