@@ -341,14 +341,8 @@ def _launch(target: Path) -> None:
 def add_program(
     target: Path, name: str, command: Sequence[str], directory: Path, port: int | None = None
 ) -> None:
-    """Start `command`, which answers on `port`, as a supervised process, unless it is there.
-
-    One that is there and was stopped is started again.
-    """
-    if (found := programs(target).get(name)) is not None:
-        if found["state"] in ("STOPPED", "EXITED", "FATAL"):
-            with contextlib.suppress(xmlrpc.client.Fault):
-                rpc(target).startProcess(name, False)
+    """Start `command`, which answers on `port`, as a supervised process, unless it is there."""
+    if name in programs(target):
         return
     _write_program(target, name, command, directory, port)
     server = rpc(target)
