@@ -25,7 +25,7 @@ def status(root: Path) -> dict[str, Any]:
     production = registry.at_stage(root, model, "prod")
     known = registry.versions(root, model)
     rollout = _rollout(root)
-    running = _ask(rollout.get("url"))
+    running = _running(rollout)
     looked = _last_look(root)
     found: dict[str, Any] = {
         "model": model,
@@ -58,9 +58,21 @@ def _should_run(root: Path, production: Version | None) -> dict[str, Any] | None
 def _rollout(root: Path) -> dict[str, Any]:
     from mainline.rollout import rollout
 
-    found = rollout.status(root)
-    kept = ("status", "stage", "weight", "reason", "up", "url", "guarded", "hold_until")
+    try:
+        found = rollout.status(root)
+    except MainlineError as error:  # a target far away that cannot be asked
+        found = {"status": "unknown", "reason": error.cause, "up": False}
+    kept = ("status", "stage", "weight", "reason", "up", "url", "guarded", "hold_until", "target",
+            "version", "paused", "envoy", "stable")  # fmt: skip
     return {key: found.get(key) for key in kept}
+
+
+def _running(rollout: dict[str, Any]) -> dict[str, Any] | None:
+    """What answers clients: the service says it itself, or its target where that is far away."""
+    if not str(rollout.get("target")).startswith("ssh://"):
+        return _ask(rollout.get("url"))
+    stable = rollout.get("stable") if rollout.get("up") and rollout.get("envoy") else None
+    return {"version": stable["version"], "digest": stable["digest"]} if stable else None
 
 
 def _ask(url: str | None) -> dict[str, Any] | None:

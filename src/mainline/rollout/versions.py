@@ -140,9 +140,10 @@ def rehearse_version(
     What stands at `prod` is started first where nothing runs yet. Returns one verdict, a check for
     each stage; raises PlatformError (23) where Envoy or supervisor cannot run.
     """
-    host.require_platform()
-    model = settings.load(root).model.name
-    version = registry.find(root, model, name)
+    options = settings.load(root)
+    if options.rollout.plan != "offline":
+        host.require_platform()
+    version = registry.find(root, options.model.name, name)
     admit.require(root, version)
     here = LocalTarget(root / "serving")
     if down and not os.environ.get("MAINLINE_KEY"):
