@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from rollout.rig import ROWS, Rig, digest, policy, rig
+from rollout.rig import ROWS, Rig, argv, digest, policy, rig
 
 from mainline.errors import MainlineError, RaceError, UsageError
-from mainline.rollout import host, rollout
+from mainline.rollout import host, local, rollout
 from mainline.verdict import Verdict
 
 ENDLESS = [
@@ -150,7 +150,7 @@ def test_a_job_that_ends_early_leaves_a_rollout_in_order(live: Rig, how: signal.
 
 @pytest.mark.parametrize("gone", [host.stop_program, host.remove_program])
 def test_a_rollback_to_a_service_that_is_gone_moves_no_traffic_to_it(
-    live: Rig, gone: Callable[[Path, str], None]
+    live: Rig, gone: Callable[[Path, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The old version was to be warm and is not: it is started first, or nothing is moved."""
     live.start("b", policy=policy(stages=AT_ONCE))
@@ -161,6 +161,7 @@ def test_a_rollback_to_a_service_that_is_gone_moves_no_traffic_to_it(
     with live.traffic(rate=300) as client:
         assert live.until(lambda: client.totals.ok > 50)
         if gone is host.stop_program:
+            monkeypatch.setattr(local, "serve_command", lambda _: argv("a", "good"))
             rollout.rollback(live.root)
             assert live.answering() == {"a"}
         else:
