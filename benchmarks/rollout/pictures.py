@@ -59,11 +59,15 @@ def good(live: Rig) -> None:
 
 
 def errors(live: Rig) -> None:
-    """A canary that did well on copies, and fails one user's request in twenty."""
+    """A canary that did well at first, and begins to fail one user's request in twenty."""
     with live.traffic(rate=RATE):
-        begin(live, "canary", "live-few")
-        through(live)
-        time.sleep(2)
+        begin(live, "canary")
+        live.stage("shadow", 90)
+        live.stage("canary-5", 90)
+        job = live.waiting("canary-25")
+        time.sleep(4)
+        live.turn("card-fraud@v1.1.0", "live-few")
+        job.join(60)
 
 
 def bake(live: Rig) -> None:

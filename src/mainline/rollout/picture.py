@@ -147,7 +147,7 @@ def _requests(axes: Axes, found: Course, size: float) -> None:
         return
     edges = _edges(found)
     for arm, colour, line in (("stable", STABLE, "-"), ("canary", CANARY, "--")):
-        whose = "the old version's" if arm == "stable" else "the new version's"
+        whose = "old version's" if arm == "stable" else "new version's"
         at, new = _new(found, "n", arm)
         # What a look found came in since the look before: it is spread over that time.
         so_far = np.interp(edges, np.r_[edges[0], at], np.r_[0.0, new.cumsum()])
@@ -284,7 +284,7 @@ def _legend(figure: Figure, *every: Axes) -> None:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     figure.legend(list(entries.values()), list(entries), loc="lower left", ncols=len(entries),
-                  frameon=False, fontsize=8, bbox_to_anchor=(0.06, 0.0))  # fmt: skip
+                  frameon=False, fontsize=8, bbox_to_anchor=(0.06, 0.0), columnspacing=1.4)  # fmt: skip
 
 
 def _spoken(seconds: float) -> str:
