@@ -284,7 +284,8 @@ def _legend(figure: Figure, *every: Axes) -> None:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     figure.legend(list(entries.values()), list(entries), loc="lower left", ncols=len(entries),
-                  frameon=False, fontsize=8, bbox_to_anchor=(0.06, 0.0), columnspacing=1.4)  # fmt: skip
+                  frameon=False, fontsize=8, columnspacing=1.4,
+                  bbox_to_anchor=(0.06, 0.0))  # fmt: skip
 
 
 def _spoken(seconds: float) -> str:
