@@ -212,6 +212,21 @@ def test_a_pause_keeps_the_stage_and_resume_goes_on(there: FakeTarget) -> None:
     assert rollout.promote(ROOT, target=there).verdict is FAIL
 
 
+def test_a_last_stage_that_is_watched_is_not_promoted_while_paused(there: FakeTarget) -> None:
+    """All traffic is at the canary and it passed: it becomes stable only after the pause."""
+    last = {"name": "promote", "weight": 100, "requests": 50}
+    start(there, "v2", policy=policy(plan="blue-green", stages=[*STAGES[:2], last]))
+    assert stage(there, "promote").verdict is HOLD
+    assert served(there) == "v1+100"
+    rollout.pause(ROOT, "look at it", target=there, by="eve")
+    there.judged("PASS")
+    assert stage(there, "promote").checks[0].name == "paused"
+    assert there.state.running
+    rollout.resume(ROOT, target=there)
+    assert stage(there, "promote").verdict is PASS
+    assert served(there) == "v2" and there.state.provisional
+
+
 def test_a_pause_counts_the_hold_anew_and_does_not_stop_it(there: FakeTarget) -> None:
     """Whoever pauses has as long as any stage has; then it is rolled back."""
     start(there, "v2", policy=policy(hold_seconds=1000))
