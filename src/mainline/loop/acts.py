@@ -106,6 +106,8 @@ def deploy(shop: Workshop, act: dict[str, Any], expect: int = 0) -> str:
     if step.status in (0, PLATFORM):
         shop.mainline(name, "promote", version, "--push")
         act["outcome"] = "PASS"
+    else:
+        shop.mainline(name, "reject", version, "--push", "--reason", "Its rollout was taken back")
     return version
 
 
