@@ -33,6 +33,7 @@ DROPPED = ("RUNNER_TRACKING_ID",)
 PORTS = range(20_000, 32_000)
 RESERVE, RESERVE_BYTES = ".reserve", 2 << 20
 OWN = ("envoy", "guard", "watcher")
+NEXT = "envoy-next"  # while one Envoy hands over to another
 OF_A_HOUSE = ("PYTHONPATH", "VIRTUAL_ENV", "MAINLINE_VENV")
 
 
@@ -176,6 +177,9 @@ def envoy_ready(target: Path) -> bool:
 
 
 def _write_files(target: Path) -> None:
+    # What a handover that was cut off left behind would answer on the same port.
+    for suffix in ("conf", "json"):
+        (target / "programs" / f"{NEXT}.{suffix}").unlink(missing_ok=True)
     for folder in ("xds", "log", "programs"):
         (target / folder).mkdir(parents=True, exist_ok=True)
     if not (target / ".gitignore").exists():
@@ -191,11 +195,13 @@ def _write_files(target: Path) -> None:
     if not (target / RESERVE).exists():
         # Real bytes: a file with a hole takes no room.
         write_bytes(target / RESERVE, os.urandom(RESERVE_BYTES))
-    run_envoy = [str(envoy.binary()), "-c", "bootstrap.json", "--concurrency", "1",
-                 "--file-flush-interval-msec", "100", "--use-dynamic-base-id",
-                 "--log-level", "warning"]  # fmt: skip
+    write_own(target)
+
+
+def write_own(target: Path) -> None:
+    """What supervisor runs of Mainline itself, by this code."""
     python = [sys.executable, "-m"]
-    _write_program(target, "envoy", run_envoy, target)
+    _write_program(target, "envoy", run_envoy("bootstrap.json"), target)
     _write_program(target, "guard", [*python, "mainline.rollout.guard", "."], target)
     _write_program(target, "watcher", [*python, "mainline.rollout.watcher", "."], target)
 
@@ -212,26 +218,12 @@ def use_reserve(target: Path) -> bool:
         return False
 
 
-def renew(target: Path, wait: float = 20.0) -> None:
-    """Start watcher, guard and Envoy anew by this code, one after the other; services stay.
-
-    Raises HostError (12) where Envoy does not come back.
-    """
-    _write_files(target)
-    for name in reversed(OWN):
-        server = rpc(target)
-        for call in (server.stopProcess, server.removeProcessGroup):
-            with contextlib.suppress(xmlrpc.client.Fault):
-                call(name)
-        server.reloadConfig()
-        with contextlib.suppress(xmlrpc.client.Fault):
-            server.addProcessGroup(name)
-    deadline = time.monotonic() + wait
-    while not envoy_ready(target):
-        if time.monotonic() >= deadline:
-            last = last_line(target / "log" / "envoy.log")
-            raise HostError(f"Envoy did not start ({last})", f"Look into {target.name}/log/")
-        time.sleep(0.02)
+def run_envoy(bootstrap: str) -> list[str]:
+    """The command of an Envoy; asked to drain it is done in two seconds."""
+    return [str(envoy.binary()), "-c", bootstrap, "--concurrency", "1",
+            "--file-flush-interval-msec", "100", "--use-dynamic-base-id",
+            "--drain-time-s", "2", "--drain-strategy", "immediate",
+            "--log-level", "warning"]  # fmt: skip
 
 
 # supervisord is started in the target, and stays there: names are relative, because supervisor
@@ -372,6 +364,17 @@ def stop_program(target: Path, name: str) -> None:
     """End one supervised process, which stays down until it is added again or all come up anew."""
     with contextlib.suppress(OSError, xmlrpc.client.Error):
         rpc(target).stopProcess(name, False)
+
+
+def restart_program(target: Path, name: str) -> None:
+    """Stop a supervised process and start it as it stands in programs/ now."""
+    server = rpc(target)
+    for call in (server.stopProcess, server.removeProcessGroup):
+        with contextlib.suppress(xmlrpc.client.Fault):
+            call(name)
+    server.reloadConfig()
+    with contextlib.suppress(xmlrpc.client.Fault):
+        server.addProcessGroup(name)
 
 
 def kill_program(target: Path, name: str) -> None:

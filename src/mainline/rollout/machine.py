@@ -22,7 +22,7 @@ from typing import Any
 from mainline import environment
 from mainline.errors import UsageError
 from mainline.files import write_json, write_text
-from mainline.rollout import boot, host, ship, state
+from mainline.rollout import boot, handover, host, ship, state
 from mainline.rollout.local import LocalTarget
 from mainline.rollout.target import TargetError
 
@@ -105,11 +105,10 @@ def up(folder: Path, restart: bool = False, booter: boot.Boot | None = None) -> 
 def restarted(folder: Path) -> str:
     """Start watcher, guard and Envoy anew, by this house; weights and services stay."""
     with state.locked(folder, "command.lock", wait=0.0):
-        host.renew(folder)
+        lost = handover.renew(folder)
     return (
-        f"Watcher, guard and Envoy run by the house {house_here() or 'of this checkout'}. While "
-        "Envoy started, requests that were under way and new connections were refused for about "
-        "0.2 s; weights and services are as they were"
+        f"Watcher, guard and Envoy run by the house {house_here() or 'of this checkout'}; "
+        f"weights and services are as they were. {lost}"
     )
 
 

@@ -18,10 +18,10 @@ import copies
 import pytest
 import small
 import sshd
-from rollout.rig import ROWS, argv, digest, expected
+from rollout.rig import ROWS, argv, digest, expected, rig
 
 from mainline.errors import MainlineError, PlatformError, UsageError
-from mainline.rollout import boot, envoy, host, install, machine, ship, state
+from mainline.rollout import boot, envoy, handover, host, install, machine, ship, state
 from mainline.rollout.local import LocalTarget
 from mainline.rollout.state import Stage, State
 from mainline.rollout.target import Ask
@@ -268,12 +268,10 @@ def pids(seen: dict[str, object], *names: str) -> list[int]:
     return [processes[n]["pid"] for n in names]
 
 
-def hosted(root: Path, address: str, *words: str) -> dict:
-    """`mainline host WORDS --target ADDRESS --json`: what it printed."""
-    done = small.run(root, "host", *words, "--target", address, "--json",
-                     env={"MAINLINE_ROOT": str(root)})  # fmt: skip
-    assert done.status == 0, done.err
-    return json.loads(done.out)
+def hosted(root: Path, address: str, word: str, **more: Any) -> dict[str, Any]:
+    """What `mainline host WORD --target ADDRESS` does, in this process."""
+    done: dict[str, Any] = getattr(install, word)(root, address, **more)
+    return done
 
 
 @pytest.mark.slow
@@ -312,13 +310,13 @@ def test_a_machine_from_nothing_to_nothing(
         assert now["houses"] == {**dict.fromkeys([*host.OWN, a], first), b: second}
 
         with Replay(now["url"], ROWS, expected("a", "b"), rate=100, connections=2) as client:
-            hosted(repository, address, "up", "--restart")
+            hosted(repository, address, "up", restart=True)
         renewed = hosted(repository, address, "status")["host"]
         assert renewed["houses"] == {**dict.fromkeys([*host.OWN, b], second), a: first}
         assert pids(renewed, a, b) == pids(now, a, b)
         assert not set(pids(renewed, *host.OWN)) & set(pids(now, *host.OWN))
         assert (renewed["weight"], renewed["envoy"], renewed["status"]) == (50, True, "running")
-        assert client.totals.wrong == 0
+        assert (client.totals.lost, client.totals.wrong) == (0, 0)
 
         sshd.power_cut(folder)
         words, bare = ["sh", str(folder / "agent"), str(folder), "up"], {"PATH": os.environ["PATH"]}
@@ -332,8 +330,20 @@ def test_a_machine_from_nothing_to_nothing(
         hosted(repository, address, "down")
         assert not host.marked(folder)
         (tmp_path / "srv" / "beside").write_text("x")
-        hosted(repository, address, "uninstall", "--purge")
+        hosted(repository, address, "uninstall", purge=True)
         assert [p.name for p in (tmp_path / "srv").iterdir()] == ["beside"]
+
+
+def test_a_handover_that_was_cut_off_is_finished(tmp_path: Path) -> None:
+    """Killed between its two halves, Envoy's handover goes on when called again: none is lost."""
+    with rig(tmp_path) as live, live.traffic(rate=200) as client:
+        handover._take_over(live.target, host.NEXT, "bootstrap-next.json")
+        assert set(host.programs(live.target)) > {"envoy", host.NEXT}
+        handover.renew(live.target)
+        assert host.NEXT not in host.programs(live.target)
+        assert LocalTarget(live.target).confirm(live.state(), 5.0)
+        assert client.totals.sent > 100
+    assert (client.totals.lost, client.totals.wrong) == (0, 0)
 
 
 def _serve(root: Path, address: str, name: str, weight: int) -> None:
@@ -360,10 +370,11 @@ def test_a_folder_of_this_machine_is_set_up_the_same_way(repository: Path, tmp_p
     try:
         assert hosted(repository, str(folder), "install")["house"]
         hosted(repository, str(folder), "up")
-        assert LocalTarget(folder).observe()["up"]
+        seen = small.run(repository, "host", "status", "--target", str(folder), "--json")
+        assert seen.status == 0 and json.loads(seen.out)["host"]["up"] is True
         hosted(repository, str(folder), "uninstall")
         assert not host.marked(folder) and (folder / "agent").exists()
-        hosted(repository, str(folder), "uninstall", "--purge")
+        hosted(repository, str(folder), "uninstall", purge=True)
         assert not folder.exists()
         done = small.run(repository, "host", "uninstall", "--target", str(folder), "--purge")
         assert done.status == 12 and "There is no Mainline" in done.said
