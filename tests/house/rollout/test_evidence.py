@@ -120,3 +120,5 @@ def test_bounds_are_spent_on_users_requests_alone() -> None:
     assert (spending.tries, spending.tried) == (1, 300)
     assert spending.ask(seen(50_000, 375)).due
     assert not spending.ask(Evidence(seen(400, 0).stages[:1])).due
+    begun = StageCounts("canary-25", 25, 1000, ArmCounts(999), ArmCounts(3000))
+    assert not spending.ask(Evidence((*seen(400, 5000).stages, begun))).due, "too few of its own"

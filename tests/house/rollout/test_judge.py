@@ -61,6 +61,26 @@ def test_no_data_is_never_a_pass() -> None:
     assert judge(unread, LIMITS).verdict is Verdict.INCONCLUSIVE
 
 
+def test_each_check_alone_holds_without_its_data() -> None:
+    """None relies on another to see that too little is there: a stage may ask for one alone."""
+    held = Verdict.INCONCLUSIVE
+    for name in ("errors", "latency"):
+        assert check(evidence(arm(0), arm(7600)), name).verdict is held, "nothing of the canary"
+        assert check(evidence(arm(400), arm(0)), name).verdict is held, "nothing of stable"
+        assert check(evidence(arm(200), arm(3800, 400)), name).verdict is held, "too few"
+    assert check(evidence(arm(299), arm(7600)), "requests").verdict is held
+    few = dataclasses.replace(RIGHT, pairs=299)
+    copies = evidence(arm(400), arm(400), weight=0, answers=few)
+    assert check(copies, "requests").verdict is held, "copies that nobody compared"
+
+
+def test_inside_the_budget_a_canary_may_not_fail_far_more_often_than_stable() -> None:
+    """Five errors in a thousand are inside 2%, and more than twice what stable has."""
+    found = evidence(arm(1200, 6), arm(1200, 1), weight=50)
+    assert check(found, "errors").verdict is Verdict.INCONCLUSIVE
+    assert check(evidence(arm(1200, 4), arm(1200, 1), weight=50), "errors").verdict is Verdict.PASS
+
+
 def test_errors_of_the_canary_fail_it_and_an_outage_of_both_does_not() -> None:
     """Errors count against the canary by its share of them, not by their number."""
     assert check(evidence(arm(50, 7), arm(950, 10)), "errors").verdict is Verdict.FAIL
@@ -105,6 +125,7 @@ def test_a_slow_canary_fails_and_one_burst_of_the_machine_does_not() -> None:
         ({"recorded": (0.0, 0.05), "mean": 0.2}, Verdict.FAIL),
         ({"recorded": (0.2, 0.05), "mean": 0.2}, Verdict.PASS),
         ({"recorded": (0.0, 0.05), "mean": 0.005}, Verdict.PASS),
+        ({"given": False, "recorded": None}, Verdict.INCONCLUSIVE),
         ({"given": False, "recorded": (0.0, 0.05), "pairs": 99}, Verdict.INCONCLUSIVE),
         ({"given": False, "recorded": (0.0, 0.05), "pairs": 100}, Verdict.PASS),
     ],
@@ -145,6 +166,9 @@ def test_copies_do_not_hide_what_users_get() -> None:
         users = StageCounts("canary-5", 5, 300, canary, stable)
         found = evidence(canary, stable, stages=(copies, users))
         assert check(found, name).verdict is not Verdict.PASS
+    slower = StageCounts("canary-5", 5, 300, arm(300, slow=9), arm(5700, slow=100))
+    found = evidence(arm(0), arm(0), stages=(copies, slower))
+    assert check(found, "latency").verdict is Verdict.INCONCLUSIVE
 
 
 def test_equal_errors_of_many_copies_promote_nobody() -> None:
