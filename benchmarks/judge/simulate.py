@@ -151,7 +151,7 @@ def peeking(case: Case, seed: int) -> Outcome:
     return Outcome("promoted", asked, n, x)
 
 
-def bake(case: Case, seed: int, step: int = 10) -> Outcome:
+def bake(case: Case, seed: int, step: int = 25) -> Outcome:
     """A promotion watched for WATCHED requests, `step` of them a look."""
     rng = np.random.default_rng([seed, 2])
     detector = Detector(LIMITS.error_budget)

@@ -8,6 +8,7 @@ inference", Statistical Science 2023). All arithmetic is in logarithms.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -110,15 +111,21 @@ def log_e_restarted(
     for j in reversed(range(stages)):
         p, x, y = canary_share[j], canary_errors[j], stable_errors[j]
         if 0 < p < 1 and (x or y):
-            for k, r in enumerate(ratios):
-                lift = r * p + 1 - p
-                paths[k] += x * math.log(r / lift) - y * math.log(lift)
+            for k, (worse, better) in enumerate(_steps(p, tuple(ratios))):
+                paths[k] += x * worse + y * better
         top = max(paths)
         mean = top + math.log(math.fsum(math.exp(v - top) for v in paths) / len(ratios))
         terms.append(mean - math.log((j + 1) * (j + 2)))
     terms.append(-math.log(stages + 1))
     top = max(terms)
     return top + math.log(math.fsum(math.exp(v - top) for v in terms))
+
+
+@functools.lru_cache(maxsize=256)
+def _steps(p: float, ratios: tuple[float, ...]) -> list[tuple[float, float]]:
+    """By what an error of the canary, and one of stable, changes each path; p is its share."""
+    lifts = [(r, r * p + 1 - p) for r in ratios]
+    return [(math.log(r / lift), -math.log(lift)) for r, lift in lifts]
 
 
 @dataclass
@@ -188,7 +195,7 @@ def log_e_reverse(
     it is the canary's and by (1 - p) / (1 - q) otherwise, q = rp / (rp + 1 - p), whose expectation
     is 1 at a true ratio of r and less above it.
     """
-    return float(-_ratio_paths(canary_errors, stable_errors, canary_share, [ratio])[0])
+    return -float(_ratio_paths(canary_errors, stable_errors, canary_share, [ratio])[0])
 
 
 def _ratio_paths(
