@@ -122,10 +122,10 @@ def access(live: Rig, arm: str) -> list[float]:
     """When each request of an arm came in (Unix seconds), from the access log."""
     time.sleep(0.5)  # Envoy writes it every 100 ms
     found = []
-    for line in (live.target / "access.jsonl").read_text("utf-8").splitlines():
-        entry = json.loads(line)
-        if entry["arm"] == arm:
-            found.append(float(entry["t"]))
+    for path in sorted(live.target.glob("access*.jsonl")):  # the guard rotates it at 64 MiB
+        for line in path.read_bytes().splitlines():
+            if b'"' + arm.encode() + b'"' in line and (entry := json.loads(line))["arm"] == arm:
+                found.append(float(entry["t"]))
     return found
 
 
