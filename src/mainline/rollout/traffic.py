@@ -24,12 +24,14 @@ Answers = Mapping[str, Sequence[Sequence[float]]]
 class Totals:
     """What the client saw. `lost` had no answer, `wrong` was not the offline answer of its model.
 
-    `codes` counts answers by status; `ok` are those with 200. `ms` holds the latency of each.
+    `refused` of the lost ones were never sent, since nobody listened. `codes` counts answers by
+    status; `ok` are those with 200. `ms` holds the latency of each.
     """
 
     sent: int = 0
     ok: int = 0
     lost: int = 0
+    refused: int = 0
     wrong: int = 0
     compared: int = 0
     codes: dict[int, int] = field(default_factory=dict)
@@ -167,8 +169,9 @@ class Replay:
                     connection = await self._connect(loop)
                 async with asyncio.timeout(self.timeout):
                     code, model, body = await self._ask(connection, loop, n)
-            except (OSError, TimeoutError):
+            except (OSError, TimeoutError) as error:
                 self.totals.lost += 1
+                self.totals.refused += isinstance(error, ConnectionRefusedError)
                 if connection.transport:
                     connection.transport.abort()
                 connection = _Connection()

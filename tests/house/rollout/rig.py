@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib
 import json
+import multiprocessing
+import multiprocessing.process
+import os
+import signal
 import sys
 import threading
 import time
@@ -14,10 +21,11 @@ from typing import Any
 
 from rollout.fake_service import score
 
+from mainline.errors import MainlineError
 from mainline.rollout import envoy, host, rehearse, rollout, state
 from mainline.rollout.traffic import Replay
 from mainline.settings import Rollout
-from mainline.verdict import StepVerdict
+from mainline.verdict import StepVerdict, Verdict
 
 SERVICE = Path(__file__).with_name("fake_service.py")
 ROWS = [{"x": i / 200} for i in range(200)]
@@ -105,6 +113,16 @@ class Rig:
         now = self.state()
         return next(a for a in (now.canary, now.stable, now.previous) if a and a.version == name)
 
+    def job(self, name: str, last: str | None = None, die: str | None = None) -> Job:
+        """A process that takes version `name` through the plan, as the jobs of a workflow do.
+
+        It ends after the stage `last`, and dies where `die` says (see `_take_through`).
+        """
+        args = (str(self.root), name, last, die)
+        process = _processes().Process(target=_take_through, args=args, daemon=True)
+        process.start()
+        return process
+
     def turn(self, name: str, mode: str) -> None:
         """Give the running service of version `name` another fault."""
         envoy.ask(self.arm(name).port, f"/mode/{mode}")
@@ -154,6 +172,62 @@ class Rig:
     def looks(self) -> list[dict[str, Any]]:
         """The looks in the record."""
         return [e for e in state.history(self.target) if e["event"] == "look"]
+
+
+Job = multiprocessing.process.BaseProcess
+BRIEF = [
+    {"name": "shadow", "weight": 0, "requests": 100},
+    {"name": "canary-50", "weight": 50, "requests": 200},
+    {"name": "promote", "weight": 100, "requests": 0},
+]
+
+
+def brief(**changes: Any) -> Rollout:
+    """A plan that a good version is through in about two seconds."""
+    return policy(stages=BRIEF, error_budget=0.05, **changes)
+
+
+@functools.cache
+def _processes() -> multiprocessing.context.ForkServerContext:
+    """Processes that have imported what a job needs, so that a killed one costs little."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["rollout.rig"])
+    return context
+
+
+def _take_through(root: str, name: str, last: str | None, die: str | None) -> None:
+    """Start version `name` and ask for each stage; abort where one fails.
+
+    `die` is `module.function:n`: the process kills itself right after the n-th call of that
+    function of `mainline.rollout`.
+    """
+    live = Rig(Path(root))
+    if die:
+        _doom(*die.split(":"))
+    with contextlib.suppress(MainlineError):
+        if live.start(name, policy=brief(), supersede=True).verdict is not Verdict.PASS:
+            return
+        for stage in BRIEF:
+            if live.stage(str(stage["name"]), 20.0).verdict is not Verdict.PASS:
+                rollout.abort(live.root, "A stage did not pass")
+                return
+            if stage["name"] == last:
+                return
+
+
+def _doom(where: str, count: str) -> None:
+    module, _, name = where.partition(".")
+    place = importlib.import_module(f"mainline.rollout.{module}")
+    real, calls = getattr(place, name), [0]
+
+    def deadly(*args: Any, **more: Any) -> Any:
+        found = real(*args, **more)
+        calls[0] += 1
+        if calls[0] == int(count):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+
+    setattr(place, name, deadly)
 
 
 def _named(model: str) -> str:
