@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mainline
 from mainline.errors import DataError, NotMeasured
 
 # The same order of summation as in the service, and no more of the machine than one core.
@@ -84,10 +85,12 @@ def ask(bento: Path, rows: Sequence[Mapping[str, Any]]) -> list[list[float] | No
     """
     command = [sys.executable, "-m", "mainline.rollout.offline", str(bento.resolve())]
     content = "".join(json.dumps(row) + "\n" for row in rows)
+    source = str(Path(mainline.__file__).resolve().parents[1])
+    paths = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
     try:
         done = subprocess.run(
-            command, input=content, env={**os.environ, **ONE_THREAD}, cwd=bento, text=True,
-            capture_output=True, check=False, timeout=SECONDS,
+            command, input=content, env={**os.environ, **ONE_THREAD, "PYTHONPATH": paths},
+            text=True, capture_output=True, check=False, timeout=SECONDS,
         )  # fmt: skip
         found = [json.loads(line) for line in done.stdout.splitlines()]
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
