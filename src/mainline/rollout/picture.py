@@ -140,6 +140,18 @@ def _edges(found: Course) -> np.ndarray:
     return np.linspace(start, end, min(BINS, max(1, int((end - start) * 2))) + 1)
 
 
+def _spread(edges: np.ndarray, at: np.ndarray, new: np.ndarray, least: float) -> np.ndarray:
+    """Counts per bin: what a look found came in since the look before.
+
+    It is spread over that time where it is longer than `least` seconds, else it is in one bin.
+    """
+    before = np.r_[edges[0], at[:-1]]
+    long = at - before > least
+    parts = np.clip((edges[:, None] - before) / np.where(long, at - before, 1.0), 0, 1)
+    so_far = np.where(long, parts, edges[:, None] >= at) @ new
+    return np.diff(so_far)
+
+
 def _requests(axes: Axes, found: Course, size: float) -> None:
     _title(axes, "requests a second")
     if not found.looks:
@@ -149,10 +161,9 @@ def _requests(axes: Axes, found: Course, size: float) -> None:
     for arm, colour, line in (("stable", STABLE, "-"), ("canary", CANARY, "--")):
         whose = "old version's" if arm == "stable" else "new version's"
         at, new = _new(found, "n", arm)
-        # What a look found came in since the look before: it is spread over that time.
-        so_far = np.interp(edges, np.r_[edges[0], at], np.r_[0.0, new.cumsum()])
-        axes.stairs(np.diff(so_far) / np.diff(edges), edges / size, color=colour, ls=line, lw=1.5,
-                    baseline=None, label=f"{whose} requests")  # fmt: skip
+        rate = _spread(edges, at, new, 0.0) / np.diff(edges)
+        axes.stairs(rate, edges / size, color=colour, ls=line, lw=1.5, baseline=None,
+                    label=f"{whose} requests")  # fmt: skip
     axes.set_ylim(bottom=0)
 
 
@@ -166,7 +177,7 @@ def _errors(axes: Axes, found: Course, size: float) -> None:
     for i, (arm, colour) in enumerate((("stable", STABLE), ("canary", CANARY))):
         # A request may be both failed and slow: the larger count is at least how many were bad.
         (at, failed), (_, slow) = _new(found, "errors", arm), _new(found, "slow", arm)
-        bins = np.histogram(at, edges, weights=np.maximum(failed, slow))[0]
+        bins = _spread(edges, at, np.maximum(failed, slow), width)
         half = width / 2 / size
         axes.bar(edges[:-1] / size + i * half, bins, half, align="edge", lw=0.6, edgecolor=colour,
                  facecolor="#f6d3ae" if i else colour, hatch="//////" if i else "")  # fmt: skip

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mainline.errors import MainlineError
@@ -108,3 +109,12 @@ def test_the_record_of_a_target_is_what_is_drawn(tmp_path: Path) -> None:
     earlier, last = course(record, "v1.1.0"), course(record)
     assert earlier is not None and last is not None
     assert (len(earlier.looks), len(last.looks)) == (16, 0)
+
+
+def test_a_look_after_a_long_pause_is_spread_over_it() -> None:
+    """What came in over five seconds is not drawn as if all of it had come in the last half."""
+    edges, at = np.linspace(0, 6, 13), np.array([0.5, 1.0, 6.0])
+    bins = picture._spread(edges, at, np.array([1.0, 2.0, 50.0]), 0.5)
+    assert bins.sum() == 53
+    assert bins[:2].tolist() == [1.0, 2.0]
+    assert np.allclose(bins[2:], 5.0)
