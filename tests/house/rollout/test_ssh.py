@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -20,8 +21,8 @@ import pytest
 import sshd
 from rollout.rig import argv, digest, expected, policy, rig
 
-from mainline.errors import MainlineError, RemoteError, SettingsError
-from mainline.files import digest_files, digest_tree, write_json
+from mainline.errors import MainlineError, RaceError, RemoteError, SettingsError
+from mainline.files import digest_files, digest_tree, short, write_json
 from mainline.rollout import host, machine, remote, rollout, ship, ssh, wire
 from mainline.rollout.local import LocalTarget
 from mainline.rollout.target import TargetError, target_of
@@ -219,6 +220,41 @@ def test_the_agents_error_is_the_one_that_is_raised_here(
             target.call("no-such-call")
 
 
+def test_what_a_library_prints_on_the_host_is_not_taken_for_an_answer(
+    server: sshd.Sshd, secrets: pytest.MonkeyPatch, folder: Path
+) -> None:
+    """Words on the agent's stdout in the middle of a call go to its stderr."""
+    script = folder / "noisy.py"
+    script.write_text(
+        "import os, sys\nfrom mainline.rollout import agent\n"
+        "from mainline.rollout.local import LocalTarget\n"
+        "read = LocalTarget.read\n"
+        "LocalTarget.read = lambda self: print('noise', end='', flush=True) or read(self)\n"
+        "agent.main(sys.argv[1:])\n",
+        "utf-8",
+    )
+    text = (folder / "agent").read_text("utf-8")
+    words = text.replace("-m mainline.rollout.agent", shlex.quote(str(script)))
+    (folder / "agent").write_text(words, "utf-8")
+    secrets.setattr(remote.RemoteTarget.call, "__defaults__", (10.0,))
+    with target_of(Path(), server.address(folder)) as target:
+        assert target.read().status == "idle"
+
+
+def test_the_lock_is_taken_again_with_the_connection(
+    server: sshd.Sshd, secrets: pytest.MonkeyPatch, folder: Path
+) -> None:
+    """A command whose ssh was killed goes on alone: nobody else gets in after its next call."""
+    address = server.address(folder)
+    with ssh.connect(Path(), address) as target, target.alone():
+        _kill(target)
+        assert target.read().status == "idle"
+        with ssh.connect(Path(), address) as other:
+            secrets.setattr(remote, "LOCK_SECONDS", 0.0)
+            with pytest.raises(RaceError), other.alone():
+                pass
+
+
 def test_an_agent_that_hears_nothing_ends(folder: Path) -> None:
     """A caller that is gone without closing keeps no lock: the agent ends by itself."""
     script = (
@@ -315,6 +351,22 @@ def test_a_cut_transfer_leaves_nothing_and_is_done_again(
         secrets.setattr(ship, "pack", whole)
         there = sent(target, bento)
     assert [str(p) for p in (folder / "artifacts").iterdir()] == [there]
+
+
+def test_what_arrives_otherwise_than_it_was_sent_is_refused(folder: Path, bento: Path) -> None:
+    """A file that was changed on the way, the model's or another, keeps the whole Bento out."""
+    model = digest_tree(bento / "src" / "models")
+    tree = digest_files(ship.files_of(bento), bento)
+    (bento / "bento.yaml").write_text("name: other\n", "utf-8")
+    made = io.BytesIO()
+    ship.pack(made, bento, ship.files_of(bento))
+    made.seek(0)
+    name = f"{short(model)}-{short(tree)}"
+    with pytest.raises(TargetError, match="not what was sent"):
+        ship.receive(folder, name, model, tree, made)
+    with pytest.raises(TargetError, match="no name"):
+        ship.receive(folder, "../../x", model, tree, made)
+    assert not list((folder / "artifacts").iterdir())
 
 
 def tar_of(*members: tuple[str, bytes, str]) -> io.BytesIO:
