@@ -143,7 +143,7 @@ def _gap(
 def _absurd(check: Told, a: Answers) -> Check:
     shift = a.canary.mean - a.stable.mean
     error = math.sqrt(a.canary.sd**2 / a.canary.n + a.stable.sd**2 / a.stable.n)
-    if abs(shift) > max(ABSURD_SIGMAS * a.stable.sd, SIGMAS * error) and a.stable.sd > 0:
+    if abs(shift) > max(ABSURD_SIGMAS * a.stable.sd, SIGMAS * error) and not _one(a.stable):
         return check(Verdict.FAIL, f"the mean score is {a.canary.mean:.4g} and stable's "
                      f"{a.stable.mean:.4g}: an absurd shift", shift)  # fmt: skip
     canary, stable = _counted(a.canary), _counted(a.stable)

@@ -260,6 +260,19 @@ def test_scores(canary: Spread, stable: Spread, known: Recorded | None, verdict:
     assert check(evidence(arm(400), arm(7600), answers=found), "scores").verdict is verdict
 
 
+def test_one_question_asked_again_and_again_is_no_shift() -> None:
+    """Both versions answer one row each in its way: without a spread nothing is many sigmas."""
+    both = []
+    for score in (0.03919, 0.03911):
+        found = Spread()
+        for _ in range(3000):
+            found.add(score)
+        both.append(found)
+    assert both[1].sd > 0, "the last bits of the sums"
+    found = dataclasses.replace(RIGHT, canary=both[0], stable=both[1], recorded=None)
+    assert check(evidence(arm(400), arm(7600), answers=found), "scores").verdict is Verdict.PASS
+
+
 def test_one_and_the_same_score_of_all_copies_fails() -> None:
     """A constant answer is caught in the shadow stage, and too few answers are a hold."""
     for more, verdict in (
