@@ -5,6 +5,7 @@
 
 In front of two services that answer at once (those of the drills), so that what is seen is Envoy's
 and the guard's. Each part is a few rounds; a figure is their median, and the worst is beside it.
+A limit holds for the worst round, for latency (which what else runs disturbs most) for the median.
 """
 
 from __future__ import annotations
@@ -75,6 +76,13 @@ class Figure:
     unit: str
     limit: float | None = None
     note: str = ""
+    worst: bool = True
+
+    @property
+    def missed(self) -> bool:
+        """Whether the worst round, or for `worst` false the median, is beyond the limit."""
+        held = max(self.values) if self.worst else statistics.median(self.values)
+        return self.limit is not None and held > self.limit
 
     def line(self) -> str:
         """The line in Markdown."""
@@ -191,11 +199,13 @@ def latency(live: Rig, folder: Path, rounds: int, seconds: float) -> list[Figure
     direct, out = f"http://127.0.0.1:{stable.port}", []
     for connections in (1, 8):
         added, plain = [], []
-        for _ in range(rounds):
+        for _ in range(3 * rounds):
             p50 = []
             for url in (direct, live.url):
                 with load(url, folder, connections) as seen:
                     time.sleep(seconds)
+                if seen[0].lost:
+                    raise SystemExit(f"{url}: {seen[0]}")
                 p50.append(seen[0].p50)
             plain.append(p50[0])
             added.append(p50[1] - p50[0])
@@ -203,7 +213,7 @@ def latency(live: Rig, folder: Path, rounds: int, seconds: float) -> list[Figure
         # Eight at a time keep the service busy, so that most of it is waiting for each other.
         limit = 0.5 if connections == 1 else None
         name = f"added latency at p50, {connections} at a time"
-        out.append(Figure(name, added, "ms", limit, note))
+        out.append(Figure(name, added, "ms", limit, note, worst=False))
     return out
 
 
@@ -292,7 +302,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--changes", type=int, default=100)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each round of latency")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each round of latency")
     asked = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is missing: `sudo apt-get install wrk` (macOS: `brew install wrk`)")
@@ -309,7 +319,7 @@ def main() -> None:
     print("| what | median | worst | limit | |\n|---|---|---|---|---|")
     print("\n".join(f.line() for f in figures))
     print(f"\n{len(kept):,} lines in the record")
-    missed = [f.name for f in figures if f.limit is not None and max(f.values) > f.limit]
+    missed = [f.name for f in figures if f.missed]
     sys.exit(f"over the limit: {', '.join(missed)}" if missed else 0)
 
 
