@@ -45,6 +45,7 @@ def held_back(live: Rig, verdicts: list[StepVerdict]) -> str:
         ("slow", "took more than"),
         pytest.param("constant", "offline answer", marks=pytest.mark.slow),
         ("swapped", "offline answer"),
+        ("slice", "offline answer"),
         pytest.param("hang", "ejected|failed|health", marks=pytest.mark.slow),
     ],
 )
@@ -58,7 +59,8 @@ def test_a_bad_canary_is_caught_in_shadow(live: Rig, mode: str, reason: str) -> 
     assert any(word in said for word in reason.split("|")), said
 
 
-SLOWER = [pytest.param(mode, marks=pytest.mark.slow) for mode in ("live-down", "live-tail")]
+SLOWER = [pytest.param(mode, marks=pytest.mark.slow)
+          for mode in ("live-down", "live-tail", "live-slice", "live-hang")]  # fmt: skip
 
 
 @pytest.mark.parametrize("mode", ["live-half", "live-swapped", *SLOWER])

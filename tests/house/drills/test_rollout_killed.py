@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,6 +140,41 @@ def test_what_ran_comes_back_after_a_reboot(live: Rig) -> None:
     with live.traffic() as client:
         assert live.until(lambda: both <= set(client.totals.models))
     assert live.state().route == route
+
+
+def test_canary_and_envoy_killed_together_come_back_at_stable(live: Rig) -> None:
+    """Both killed with -9: Envoy comes back, the canary was lost, and stable answers."""
+    begin(live)
+    assert live.until(lambda: bool(live.looks()))
+    pids = [live.pid("envoy"), live.pid(live.arm("b").program)]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    assert live.until(live.is_back)
+    assert "lost" in live.state().reason
+    assert live.until(lambda: live.answering() == {"a"})
+
+
+def test_a_reboot_in_the_middle_brings_back_what_ran(live: Rig) -> None:
+    """All killed at once, and another boot's monotonic clock: the same versions, the same weights.
+
+    The time for which the stage is held goes on by the clock on the wall.
+    """
+    begin(live)
+    route = live.state().route
+    host.sweep(live.target)
+    path = live.target / "rollout.json"
+    document = json.loads(path.read_text())
+    # The clock of the other boot stood far ahead: taken for ours, nothing would ever end.
+    later = {k: document[k] + 10**7 for k in ("hold_monotonic", "entered_monotonic")}
+    path.write_text(json.dumps({**document, "boot_id": "another", **later}))
+    assert rollout.up(live.root)["up"]
+    assert live.until(lambda: rollout.status(live.root)["envoy"])
+    assert live.until(lambda: live.answering() == {"a", "b"})
+    assert (live.state().route, live.state().running) == (route, True)
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({**document, "hold_until": time.time() + 1}))
+    assert live.until(live.is_back, 10)
+    assert "moved" in live.state().reason
 
 
 @pytest.mark.slow
