@@ -129,6 +129,8 @@ class Guard:
             return RUNNING_SECONDS
         self.promotion = None
         if not state.running or state.stage is None:
+            if state.running and state.canary:
+                self._lost(state, state.canary)  # which process it is, before traffic comes
             return IDLE_SECONDS
         self._count(state, looks)
         self._decide(state, looks.get(f"gen-{state.route}", Look()))
@@ -252,8 +254,11 @@ class Guard:
             entered = state.entered or 0.0
             # It was ready when its stage began. One that is younger than that came back with the
             # machine, and takes its time: what is not there yet cannot be lost.
-            if not self.process and (born[1] <= entered or (seen and seen.healthy)):
+            back = born[1] > entered and self._supervised() > entered
+            if not self.process and (born[1] <= entered or (back and seen and seen.healthy)):
                 self.process = born
+            if not self.process and born[1] > entered > self._supervised():
+                return "its process ended, and another was started"
             if self.process and (process["state"] not in LIVES or born != self.process):
                 return f"its process ended ({process['why']})"
             if self.process and (grown := self._grown(state, self.process[0])):
@@ -262,6 +267,12 @@ class Guard:
             failed = "Envoy ejected it after five failures in a row"
             return failed if seen.ejected else "it does not answer its health check"
         return None
+
+    def _supervised(self) -> float:
+        """Since when (Unix seconds) supervisor has been running."""
+        with contextlib.suppress(OSError):
+            return (self.target / "supervisord.pid").stat().st_mtime
+        return time.time()
 
     def _grown(self, state: State, pid: int) -> str | None:
         """Whether the canary leaks: it is ended at once, before the machine has no memory left."""

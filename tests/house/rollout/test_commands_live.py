@@ -88,6 +88,7 @@ def test_an_outage_of_both_versions_is_held(live: Rig) -> None:
         live.turn("b", "down")
         assert live.until(lambda: live.looks()[-1].get("errors", {}).get("stable", 0) > 20)
         assert not live.until(lambda: not live.state().provisional, 2)
+    host.rpc(live.target).startProcess(live.arm("a").program)
     rollout.rollback(live.root)
 
 
