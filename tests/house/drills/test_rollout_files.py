@@ -223,7 +223,7 @@ def test_a_taken_public_port_is_one_sentence(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         (target / "host.json").write_text(json.dumps({"public": port, "admin": host.free_port()}))
         try:
-            with pytest.raises(MainlineError, match=str(port)):
+            with pytest.raises(MainlineError, match=f"{port} .* taken"):
                 rollout.up(tmp_path)
         finally:
             rollout.down(tmp_path)
