@@ -11,7 +11,7 @@ import pytest
 
 from mainline.errors import MainlineError
 from mainline.rollout import picture
-from mainline.rollout.course import course
+from mainline.rollout.course import count, course
 
 
 def look(t: float, stage: str, weight: int, e: float = 1.0, **bad: int) -> dict[str, Any]:
@@ -118,3 +118,10 @@ def test_a_look_after_a_long_pause_is_spread_over_it() -> None:
     assert bins.sum() == 53
     assert bins[:2].tolist() == [1.0, 2.0]
     assert np.allclose(bins[2:], 5.0)
+
+
+def test_after_a_promotion_the_requests_are_the_new_versions() -> None:
+    """The guard counts a promoted version as stable, which it is; in the picture it goes on."""
+    promoted = {**look(7, "promoted", 100), "n": {"stable": 400, "canary": 0}}
+    assert (count(promoted, "n", "canary"), count(promoted, "n", "stable")) == (400, 0)
+    assert count(look(4, "canary-50", 50), "n", "canary") == 10
