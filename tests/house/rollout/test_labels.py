@@ -54,6 +54,7 @@ class Place:
         self.meta("b", classes)
         (self.log / "date=2026-03-01").mkdir(parents=True)
         self.labels.mkdir()
+        self.moment = THEN
         self.lines: list[str] = []
         self.known: list[str] = []
 
@@ -69,7 +70,7 @@ class Place:
         made = uuid7()
         self.lines.append(json.dumps({
             "v": 1, "prediction_id": made, "request_id": request, "row": None, "arm": arm,
-            "ts": THEN.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "ts": self.moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "model": "little", "digest": OLD if arm == "stable" else NEW,
             "generation": f"gen-{generation}", "entity": None,
             "features": {"x": 1.0, "channel": channel}, "scores": scores, "decision": decision,
@@ -212,6 +213,9 @@ def test_what_has_not_matured_does_not_count(place: Place) -> None:
     found = place.look(now=THEN + timedelta(days=29))
     assert found.verdict is Verdict.INCONCLUSIVE
     assert by_name(found)["labels"].value == 0
+    place.moment = THEN - timedelta(days=1)
+    place.binary("canary", 5, 1, 0.0, rng, name="old")
+    assert by_name(place.look(now=THEN + timedelta(days=29, hours=1)))["labels"].value == 1
     assert place.look().verdict is Verdict.FAIL
 
 
@@ -225,6 +229,15 @@ def test_no_labels_and_few_labels_are_no_pass(place: Place) -> None:
     place.binary("canary", 5, 31, 0.0, rng, name="more")
     found = by_name(place.look())["wrong"]
     assert found.value == 0.0 and found.low < -0.02 and found.verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_few_pairs_without_a_difference_are_no_pass(place: Place) -> None:
+    """Forty equal pairs say less than that one in fifty differs."""
+    for i in range(40):
+        place.answer(f"r{i}", "shadow", 4, [0.9], 1)
+        place.label(place.answer(f"r{i}", "stable", 4, [0.9], 1), 1)
+    found = by_name(place.look())["wrong"]
+    assert found.value == 0.0 and found.verdict is Verdict.INCONCLUSIVE
 
 
 def test_answers_of_other_rollouts_and_diverted_ones_do_not_count(place: Place) -> None:
@@ -249,6 +262,18 @@ def test_classes_in_another_order_are_told_by_their_names(tmp_path: Path) -> Non
     assert place.look().verdict is Verdict.PASS
     place.meta("b", ["x", "y", "z"])
     assert place.look().verdict is Verdict.FAIL
+
+
+def test_classes_in_another_order_are_told_apart_in_pairs(tmp_path: Path) -> None:
+    """Both answers to one request are right, each by its own order of the classes."""
+    place = Place(tmp_path, "multiclass")
+    place.meta("b", ["z", "y", "x"])
+    for i in range(300):
+        index = i % 3
+        scores = [0.8 if k == index else 0.1 for k in range(3)]
+        place.answer(f"r{i}", "shadow", 4, scores[::-1], 2 - index)
+        place.label(place.answer(f"r{i}", "stable", 4, scores, index), ["x", "y", "z"][index])
+    assert place.look().verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize(("spread", "verdict"), [(1.0, Verdict.PASS), (2.0, Verdict.FAIL)])
