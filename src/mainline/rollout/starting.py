@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +23,7 @@ from mainline.settings import Rollout, load
 from mainline.verdict import Check, StepVerdict, Verdict
 
 STEP = "rollout-start"
+GIVE_WAY = 30.0  # seconds in which a command of a superseded version ends its wait
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def start(
     known = answers if answers is not None else (expected or {}).get(digest)
     wanted = Wanted(version, artifact, digest, command, expected, golden, known, recorded,
                     ready_seconds, by or who())  # fmt: skip
-    with opened(target, root) as there, there.alone():
+    with opened(target, root) as there, _turn(there, wanted, supersede):
         seen = there.observe()
         name, why = plan or plans.choose(policy, rate if rate is not None else seen["rate"])
         stages = plans.stages_of(policy, name)
@@ -128,6 +131,41 @@ def _known(there: Target, wanted: Wanted) -> StepVerdict | None:
     return one(STEP, "started", Verdict.PASS, f"{wanted.version} is stable already")
 
 
+@contextlib.contextmanager
+def _turn(there: Target, wanted: Wanted, supersede: bool) -> Iterator[None]:
+    """The target for this command alone.
+
+    Where a command of the version that is to be superseded waits there, its rollout is ended, and
+    so is its wait. Raises RaceError (24) where the target does not get free.
+    """
+    with contextlib.ExitStack() as held:
+        deadline = time.monotonic() + GIVE_WAY
+        while True:
+            try:
+                held.enter_context(there.alone())
+                break
+            except RaceError:
+                now = there.read()
+                if not supersede or time.monotonic() >= deadline or (
+                    now.running and now.version == wanted.version
+                ):  # fmt: skip
+                    raise
+                _supersede(there, wanted)
+                time.sleep(0.1)
+        yield
+
+
+def _supersede(there: Target, wanted: Wanted) -> None:
+    """Send traffic back from the rollout of another version."""
+    reason = f"Superseded by {wanted.version}"
+
+    def back(now: State) -> State | None:
+        mine = now.version == wanted.version
+        return None if mine else transitions.rolled_back(now, "aborted", reason)
+
+    change(there, "aborted", back, by=wanted.by)
+
+
 def _make_room(there: Target, wanted: Wanted, supersede: bool) -> None:
     """Send traffic back from a rollout that this one supersedes, and stop what is over."""
     now = there.read()
@@ -137,9 +175,7 @@ def _make_room(there: Target, wanted: Wanted, supersede: bool) -> None:
                 f"{now.version} is being rolled out",
                 "Wait for it, use `--supersede`, or run `./mainline rollout abort`",
             )
-        reason = f"Superseded by {wanted.version}"
-        change(there, "aborted", lambda s: transitions.rolled_back(s, "aborted", reason),
-               by=wanted.by)  # fmt: skip
+        _supersede(there, wanted)
     change(there, "tidied", transitions.tidied)
     there.retire()
 

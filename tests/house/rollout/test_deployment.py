@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from rollout.rig import policy, rig
 
 from mainline import settings
-from mainline.errors import MainlineError, SettingsError
+from mainline.errors import MainlineError, RaceError, SettingsError
 from mainline.registry import Move, Version
 from mainline.rollout import deploy, tell, undo
-from mainline.rollout.state import Arm, Stage, State
+from mainline.rollout.state import Arm, Stage, State, locked
 from mainline.settings import Rollout
+from mainline.verdict import Verdict
 
 NAMES = ("shadow", "canary-5", "canary-25", "canary-50", "promote")
 PLAN = tuple(Stage(n, w, 10) for n, w in zip(NAMES, (0, 5, 25, 50, 100), strict=True))
@@ -233,3 +236,16 @@ def test_only_the_last_rollout_of_the_version_is_kept() -> None:
     """A record of a host holds those of all versions."""
     assert [e["t"] for e in tell._own(HISTORY, "v1.2.0")] == [5, 6, 7]
     assert json.dumps(tell._own(HISTORY, "v9")) == "[]"
+
+
+def test_a_newer_version_ends_the_wait_of_the_older_one(tmp_path: Path) -> None:
+    """A job of the schedule waits on the target while a merge starts the next version."""
+    with rig(tmp_path) as live:
+        assert live.start("b", policy=policy()).verdict is Verdict.PASS
+        waiting = live.waiting("shadow")
+        assert live.start("c", policy=policy(), supersede=True).verdict is Verdict.PASS
+        waiting.join(20)
+        assert live.verdicts[-1].verdict is Verdict.FAIL
+        assert "Superseded by c" in live.verdicts[-1].checks[0].reason
+        with pytest.raises(RaceError, match="at work"), locked(live.target, "command.lock"):
+            live.start("d", policy=policy(), supersede=False)
