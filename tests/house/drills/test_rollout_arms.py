@@ -50,8 +50,9 @@ def test_errors_that_retries_hide_are_the_canarys(live: Rig) -> None:
     assert live.start("b", "live-reset", policy=policy(stages=ONE)).verdict is Verdict.PASS
     with live.traffic() as client:
         live.stage("canary-50", 20)
-        ended(live, "failed|ejected")
+        ended(live, "canary and")
     assert (client.totals.lost, set(client.totals.codes)) == (0, {200})
+    assert " failed: evidence" in live.state().reason
 
 
 def test_another_model_behind_the_port_is_no_canary(live: Rig) -> None:

@@ -3,7 +3,7 @@
 `python fake_service.py PORT DIGEST MODE`. MODE is one of
 
     good     down (500 always)    half (500 half of the time)    few (500 one time in twenty)
-    hang     reset (half of the time the connection ends instead of an answer)
+    hang     reset (one time in five the connection ends instead of an answer)
     slow     tail (one in twenty slow)    cold (slow for COLD_SECONDS from the first request on)
     busy (works at one request at a time)    leak (keeps LEAK_BYTES of each request)
     constant swapped    slice (wrong for one row in ten)
@@ -92,7 +92,7 @@ async def predict(headers, body):
     mode = mode_of(headers)
     if random.random() < FAILING.get(mode, 0.0):
         return 500, {"error": "told to fail"}
-    if mode == "reset" and random.random() < 0.5:
+    if mode == "reset" and random.random() < 0.2:
         raise ConnectionResetError("told to")
     if mode == "hang":
         await asyncio.sleep(3600)
