@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mainline.rollout import state
 from mainline.rollout.labels import look
+from mainline.rollout.local import LocalTarget
 from mainline.rollout.state import Arm, Stage, State
 from mainline.serve.ids import uuid7
 from mainline.verdict import StepVerdict, Verdict
 
 NEW, OLD = "sha256:" + "b" * 64, "sha256:" + "a" * 64
-THEN, NOW = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 10, tzinfo=UTC)
+THEN, NOW = datetime(2025, 3, 1, tzinfo=UTC), datetime(2025, 4, 10, tzinfo=UTC)
 SCHEMA = """
 version: 1
 row_id: id
@@ -52,7 +55,7 @@ class Place:
         classes = {"binary": ["0", "1"], "multiclass": ["x", "y", "z"], "regression": None}[task]
         self.meta("a", classes)
         self.meta("b", classes)
-        (self.log / "date=2026-03-01").mkdir(parents=True)
+        (self.log / "date=2025-03-01").mkdir(parents=True)
         self.labels.mkdir()
         self.moment = THEN
         self.lines: list[str] = []
@@ -94,17 +97,21 @@ class Place:
                                [0.8 if said else 0.2], said, channel)  # fmt: skip
             self.label(made, y)
 
-    def look(self, now: datetime = NOW, started: int = 3) -> StepVerdict:
-        """What the labels say."""
-        (self.log / "date=2026-03-01" / "h-1-1.jsonl").write_text("\n".join(self.lines) + "\n")
+    def promoted(self, started: int = 3) -> State:
+        """Version b has all traffic, and a is warm; its files as they come to lie."""
+        (self.log / "date=2025-03-01" / "h-1-1.jsonl").write_text("\n".join(self.lines) + "\n")
         (self.labels / "labels.jsonl").write_text("\n".join(self.known) + "\n")
         new = Arm("v2", NEW, 1, "b", str(self.root / "bento-b"))
         old = Arm("v1", OLD, 2, "a", str(self.root / "bento-a"))
-        state = State(
+        return State(
             status="promoted", stable=new, previous=old, started=started, hold_seconds=86400,
             plan=(Stage("shadow", 0, 100), Stage("promote", 100, 0)),
             entered=(THEN + timedelta(hours=2)).timestamp(),
         )  # fmt: skip
+
+    def look(self, now: datetime = NOW, started: int = 3) -> StepVerdict:
+        """What the labels say."""
+        state = self.promoted(started)
         return look(self.root, state, log=str(self.log), labels=str(self.labels), now=now)
 
 
@@ -300,6 +307,24 @@ def test_torn_lines_and_a_label_without_an_answer_do_no_harm(place: Place) -> No
     place.label(uuid7(), 1)
     place.known[9] = place.known[9][:20]
     assert place.look().verdict is Verdict.PASS
+
+
+def test_a_target_asks_by_the_settings_that_came_with_the_version(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it serves no checkout need be: the Bento has settings and schema."""
+    rng = np.random.default_rng(12)
+    place.binary("canary", 5, 400, 0.3, rng)
+    place.binary("stable", 5, 400, 0.05, rng)
+    target = LocalTarget(place.root / "away" / "serving")
+    for name in ("params.yaml", "schema.yaml"):
+        shutil.copy(place.root / name, place.root / "bento-b" / "src")
+    state.swap(target.folder, State(), place.promoted())
+    monkeypatch.setenv("MAINLINE_LOG", str(place.log))
+    monkeypatch.delenv("MAINLINE_LABELS", raising=False)
+    assert target.labels()["skipped"]
+    monkeypatch.setenv("MAINLINE_LABELS", str(place.labels))
+    assert target.labels()["verdict"] == "FAIL"
 
 
 def test_equal_versions_are_not_taken_back_however_often_one_looks() -> None:
