@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mainline import registry, settings
-from mainline.errors import MainlineError, UsageError
+from mainline.errors import MainlineError, NotMeasured, UsageError
 from mainline.files import digest_bytes
 from mainline.git import require_history
 from mainline.github import GitHub
@@ -29,7 +30,7 @@ from mainline.rollout.state import State
 from mainline.rollout.target import target_of
 from mainline.rollout.undo import needed
 
-RECORD = "rollout.jsonl"
+RECORD, PICTURE = "rollout.jsonl", "rollout.svg"
 MOST_BYTES = 20_000_000  # of a record
 NUMBER = re.compile(r"#(\d{1,9})", re.ASCII)
 Event = Mapping[str, Any]
@@ -179,7 +180,7 @@ def _most(checks: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _attach(github: GitHub, version: Version, history: Sequence[Event]) -> str:
-    """Keep the record as a file of the version's release; what is older is replaced."""
+    """Keep the record and its picture with the version's release; what is older is replaced."""
     found = [r for r in github.get_all("releases") if r.get("tag_name") == version.tag
              and not r.get("draft")]  # fmt: skip
     if not found:
@@ -187,10 +188,27 @@ def _attach(github: GitHub, version: Version, history: Sequence[Event]) -> str:
     content = "".join(f"{json.dumps(e)}\n" for e in history).encode("utf-8")
     if len(content) > MOST_BYTES:
         raise UsageError(f"The record has {len(content):,} bytes, which is no record of a rollout")
-    for asset in found[0].get("assets") or ():
-        if asset["name"] == RECORD:
-            if asset.get("digest") == digest_bytes(content):
-                return "the record is kept with its release"
-            github.call("DELETE", f"releases/assets/{int(asset['id'])}")
-    github.upload(str(found[0]["upload_url"]), RECORD, content)
+    _put(github, found[0], RECORD, content)
+    if drawn := _drawn(history):
+        _put(github, found[0], PICTURE, drawn)
     return "the record is kept with its release"
+
+
+def _put(github: GitHub, release: Mapping[str, Any], name: str, content: bytes) -> None:
+    for asset in release.get("assets") or ():
+        if asset["name"] == name:
+            if asset.get("digest") == digest_bytes(content):
+                return
+            github.call("DELETE", f"releases/assets/{int(asset['id'])}")
+    github.upload(str(release["upload_url"]), name, content)
+
+
+def _drawn(history: Sequence[Event]) -> bytes:
+    """The picture of a record; nothing where it holds no rollout that could be drawn."""
+    from mainline.rollout.picture import draw
+
+    with tempfile.TemporaryDirectory(prefix="mainline-") as folder:
+        try:
+            return draw(history, Path(folder) / PICTURE).read_bytes()
+        except NotMeasured:
+            return b""
