@@ -245,6 +245,7 @@ def frozen(live: Rig) -> Callable[[], None]:
 
 def stopped(live: Rig) -> Callable[[], None]:
     """End the guard so that nobody starts it again; returns how to start it."""
+    live.until(lambda: host.programs(live.target)["guard"]["state"] == "RUNNING")
     host.rpc(live.target).stopProcess("guard")
     return lambda: host.rpc(live.target).startProcess("guard") and None
 
