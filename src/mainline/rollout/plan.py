@@ -17,7 +17,8 @@ def choose(policy: Rollout, rate: float | None) -> tuple[str, str]:
         return policy.plan, f"rollout.plan is {policy.plan}"
     if rate is None:
         return "bake", "nobody knows yet how many requests come"
-    said = f"{rate:.2g} requests a second were seen"
+    said = f"{rate:.2g} requests" if rate < 10 else f"{rate:,.0f} requests"
+    said += " a second were seen"
     if rate >= policy.canary_rate:
         return "canary", f"{said}, at least {policy.canary_rate:g}"
     return "bake", f"{said}, fewer than {policy.canary_rate:g}"

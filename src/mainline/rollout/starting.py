@@ -105,16 +105,17 @@ def start(
 
 
 def _planned(name: str, why: str, stages: Sequence[Stage], rate: float | None) -> Check:
-    if rate is None:
-        long = "how long that takes nobody can say before requests come"
-        took = None
-    else:
-        took = plans.expected_seconds(stages, rate)
+    took = plans.expected_seconds(stages, rate or 0.0)
+    if took < 1:
+        long = "a good version needs no time but its start"
+    elif took < float("inf"):
         long = f"a good version needs about {plans.spoken(took)}"
-        if took == float("inf"):
-            long = "as long as no requests come it waits"
+    elif rate is None:
+        long = "how long that takes nobody can say before requests come"
+    else:
+        long = "as long as no requests come it waits"
     names = ", ".join(s.name for s in stages)
-    finite = took if took is not None and took != float("inf") else None
+    finite = took if took < float("inf") else None
     return Check("plan", Verdict.PASS, f"The plan is {name} ({names}), since {why}; {long}",
                  value=finite, unit="s")  # fmt: skip
 
