@@ -13,7 +13,7 @@ from typing import Any
 from mainline.eprocess import Detector
 from mainline.rollout.access import ArmCounts
 from mainline.rollout.answers import PAIRS
-from mainline.rollout.evidence import answers, limits
+from mainline.rollout.evidence import answers, joined, limits
 from mainline.rollout.facts import Evidence, Limits, StageCounts
 from mainline.rollout.predictions import Seen, Watch
 from mainline.rollout.spread import Spread
@@ -85,7 +85,7 @@ def gather(
                    scored=users.n, constant=_constant(state, watch, users))  # fmt: skip
     stage = StageCounts(NAME, 100, 0, seen.counts, ArmCounts())
     return Evidence((stage,), said, lost, False, unread, seconds_in(state),
-                    watched=seen.watched(), fallback=fallback)  # fmt: skip
+                    joined(watch, {generation}, generation), seen.watched(), fallback)  # fmt: skip
 
 
 def judged_by(state: State, seen: Promotion) -> Limits:
