@@ -68,6 +68,11 @@ def run(root: Path, name: str, environ: Mapping[str, str] = os.environ) -> Docum
     if reason is None:
         done.append(f"{version.tag} is not to blame, so it is not rejected")
         return _document(version, done, rejected=False)
+    prod = registry.at_stage(root, version.model, "prod")
+    # It was only rehearsed, or there is nothing to go back to.
+    if prod is not None and prod.tag == version.tag:
+        done.append(f"{version.tag} stands at prod, so it is not rejected: {reason}")
+        return _document(version, done, rejected=False)
     done.append(
         lifecycle.put_away(root, version.name, "rejected", push=True, reason=reason)["text"]
     )

@@ -62,9 +62,16 @@ def test_the_first_push_of_a_fork_ends_in_a_version_and_its_rehearsal(forked: An
         run = fork.act("push", "release", "refs/heads/main", event)
         assert run.status == 0, run.text()
         assert not github.releases.of("customer-churn@v1.0.0")["draft"]
+        ((name, asked),) = github.dispatched
+        assert (name, asked["inputs"]["version"]) == ("deploy.yml", "v1.0.0")
+        run = fork.act("workflow_dispatch", "deploy", "refs/heads/main", asked)
+        assert run.jobs() == dict.fromkeys(("look", "rehearse", "tell"), "success"), run.text()
+        kept = [a["name"] for a in github.releases.of("customer-churn@v1.0.0")["assets"]]
+        assert "rollout.jsonl" in kept
     assert fork.tags() == ["customer-churn@v1.0.0"]
     message = fork.git("tag", "--list", "--format=%(contents)", where=fork.origin)
     assert "Verdict: PASS" in message
+    assert "REHEARSED" in run.text()
     assert "MAINLINE_TARGET is not set" in run.text()
     # Nobody pushed to main.
     assert fork.git("rev-parse", "main", where=fork.origin) == sha

@@ -149,6 +149,29 @@ class Town:
         return self.hub.act("workflow_dispatch", "release", "refs/heads/main",
                             {"ref": "refs/heads/main", "inputs": {}})  # fmt: skip
 
+    def deploy(self, version: str = "", *, revert: str = "false", event: str = "") -> Any:
+        """Run deploy.yml for `version`; without one for the last dispatch, or by the schedule."""
+        if event == "schedule":
+            return self._run("deploy", "schedule", {"schedule": "11,41 * * * *"})
+        given = {"version": version, "revert": revert}
+        if not version:
+            name, body = self.github.dispatched[-1]
+            assert name == "deploy.yml"
+            given = body["inputs"]
+        return self._run("deploy", "workflow_dispatch", {"inputs": given})
+
+    def back(self, reason: str, version: str = "", ref: str = "refs/heads/main") -> Any:
+        """Run rollback.yml by hand, as it is at `ref`."""
+        given = {"version": version, "reason": reason}
+        return self._run("rollback", "workflow_dispatch", {"inputs": given}, ref)
+
+    def _run(
+        self, workflow: str, event: str, payload: dict[str, Any], ref: str = "refs/heads/main"
+    ) -> Any:
+        self.hub.token = self.github.token(grants(workflow))
+        self.hub.env["GITHUB_API_URL"] = self.github.url
+        return self.hub.act(event, workflow, ref, {"ref": ref, **payload})
+
     def merge(self, pull: Pull, *, squash: bool = False) -> str:
         """Merge a pull request, as a person does; returns the commit."""
         self.hub.git("switch", "--quiet", "main")
