@@ -55,6 +55,7 @@ end
 STAGES = [{"name": "canary-50", "weight": 50, "requests": 10**9},
           {"name": "promote", "weight": 100, "requests": 0}]  # fmt: skip
 LEASE = actions.LEASE_SECONDS
+RATE = 500.0  # requests a second while something is aborted or ended
 
 
 @dataclass
@@ -217,11 +218,11 @@ def latency(live: Rig, folder: Path, rounds: int, seconds: float) -> list[Figure
     return out
 
 
-def aborts(live: Rig, folder: Path, rounds: int) -> list[Figure]:
+def aborts(live: Rig, rounds: int) -> list[Figure]:
     """From `abort` to the last request that the canary got."""
     last = []
     for _ in range(rounds):
-        with load(live.url, folder, 8) as seen:
+        with live.traffic(rate=RATE) as client:
             at_half(live)
             time.sleep(0.5)
             began = time.time()
@@ -230,8 +231,8 @@ def aborts(live: Rig, folder: Path, rounds: int) -> list[Figure]:
         if ended["status"] != "aborted":
             raise SystemExit(f"It was rolled back before: {ended['reason']}")
         last.append(max(access(live, "canary")) - began)
-        if seen[0].lost:
-            raise SystemExit(f"{seen[0].lost} requests were lost by an abort")
+        if client.totals.lost:
+            raise SystemExit(f"{client.totals.lost} requests were lost by an abort")
     return [Figure("from `abort` to the last request of the canary", last, "s", 1)]
 
 
@@ -250,13 +251,13 @@ def stopped(live: Rig) -> Callable[[], None]:
     return lambda: host.rpc(live.target).startProcess("guard") and None
 
 
-def leases(live: Rig, folder: Path, rounds: int) -> list[Figure]:
+def leases(live: Rig, rounds: int) -> list[Figure]:
     """From the end of a guard's lease to the last request that the canary got."""
     out = []
     for how in (frozen, stopped):
         after = []
         for _ in range(rounds):
-            with load(live.url, folder, 8):
+            with live.traffic(rate=RATE):
                 at_half(live)
                 time.sleep(0.5)
                 mend = how(live)
@@ -270,7 +271,7 @@ def leases(live: Rig, folder: Path, rounds: int) -> list[Figure]:
             mend()
             live.until(lambda: bool(rollout.status(live.root)["guarded"]))
             after.append(max(access(live, "canary")) - over)
-        name = f"guard {how.__name__}: from the end of its lease to the canary's last request"
+        name = f"guard {how.__name__}: end of its lease to the canary's last request"
         out.append(Figure(name, after, "s", 1, f"lease {LEASE:g} s"))
     return out
 
@@ -313,8 +314,8 @@ def main() -> None:
         figures += latency(live, folder, asked.rounds, asked.seconds)
         figures += changes(live, folder, asked.changes)
         figures += shows(live, 20)
-        figures += aborts(live, folder, asked.rounds)
-        figures += leases(live, folder, asked.rounds)
+        figures += aborts(live, asked.rounds)
+        figures += leases(live, asked.rounds)
         figures += memory(live)
         kept = state.history(live.target)
     print("| what | median | worst | limit | |\n|---|---|---|---|---|")
