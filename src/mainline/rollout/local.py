@@ -21,7 +21,6 @@ from mainline.files import short
 from mainline.rollout import actions, envoy, host, state
 from mainline.rollout.state import Arm, State
 from mainline.rollout.target import Ask
-from mainline.serve import keys
 
 KEPT = "bentos"  # artifacts of the versions that run, where the folder outlives the checkout
 
@@ -234,6 +233,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _request(port: int, question: Ask) -> tuple[int, str]:
+    # Takes longer to import than all else here, at each start of an agent.
+    from mainline.serve import keys
+
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     # Readiness is asked of the service itself; its log must not count it as live traffic.
     headers = {"content-type": "application/json", "x-mainline-arm": "shadow", **keys.header()}

@@ -166,7 +166,7 @@ def _plain(member: tarfile.TarInfo) -> PurePosixPath:
     path = PurePosixPath(member.name)
     plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse()
     parts = path.parts
-    if (not plain or not parts or path.is_absolute() or len(member.name) > 1000
+    if (not plain or not parts or len(member.name) > 1000
             or any(p in ("..", ".") or not PART.fullmatch(p) for p in parts)):  # fmt: skip
         raise TargetError(f"The archive holds {member.name[:80]!r}, which is no plain file of it")
     return path

@@ -16,7 +16,6 @@ from typing import Any
 
 from mainline import errors
 from mainline.errors import MainlineError
-from mainline.register.trust import NotTrusted
 from mainline.rollout.envoy import EnvoyError
 from mainline.rollout.host import HostError
 from mainline.rollout.state import Arm, State, from_dict, to_dict
@@ -29,7 +28,7 @@ KNOWN: dict[str, type[MainlineError]] = {
     for kind in (
         errors.UsageError, errors.NotMeasured, errors.DataError, errors.RemoteError,
         errors.SettingsError, errors.PlatformError, errors.RaceError, TargetError, HostError,
-        EnvoyError, NotTrusted,
+        EnvoyError,
     )
 }  # fmt: skip
 Perform = Callable[[Target, Mapping[str, Any]], Any]
@@ -62,6 +61,9 @@ def error_document(error: BaseException) -> dict[str, Any]:
 def error_of(document: Mapping[str, Any]) -> MainlineError:
     """The error that the agent met: its class where it is known here, always status and text."""
     kind = KNOWN.get(str(document.get("class")), MainlineError)
+    if document.get("class") == "NotTrusted":
+        # With it come the settings, whose import takes longer than all else of an agent's start.
+        from mainline.register.trust import NotTrusted as kind
     found = kind(str(document.get("cause", "no reason")), str(document.get("remedy", "")))
     found.status = int(document.get("status", kind.status))
     return found

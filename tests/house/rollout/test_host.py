@@ -238,6 +238,9 @@ def test_what_nothing_refers_to_goes(folder: Path) -> None:
     gone = machine.prune(folder)
     assert sorted(gone) == sorted([places[3].name, places[4].name, houses[3].name, houses[5].name,
                                    ".venv.0", ".venv.5"])  # fmt: skip
+    kept = {p.name for home in ("artifacts", "house") for p in (folder / home).iterdir()}
+    left = {p.name for p in (*places, *houses)} - set(gone)
+    assert {n for n in kept if not n.endswith(".json")} == left
     assert machine.houses_used(folder) == {"model-x": houses[4].name}
     assert machine.prune(folder) == []
 
@@ -309,6 +312,9 @@ def test_a_machine_from_nothing_to_nothing(
         a, b = now["stable"]["program"], now["canary"]["program"]
         assert now["houses"] == {**dict.fromkeys([*host.OWN, a], first), b: second}
 
+        for program, house in ((a, first), (b, second)):
+            environ = Path(f"/proc/{now['processes'][program]['pid']}/environ").read_bytes()
+            assert f"PYTHONPATH={folder}/house/{house}/src".encode() in environ
         with Replay(now["url"], ROWS, expected("a", "b"), rate=100, connections=2) as client:
             hosted(repository, address, "up", restart=True)
         renewed = hosted(repository, address, "status")["host"]
