@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -101,7 +101,7 @@ class Watch:
     join: Join | None = None
     live: Parity | None = None
     _follower: Follower = field(init=False)
-    _waiting: OrderedDict[str, tuple[str, deque[float]]] = field(default_factory=OrderedDict)
+    _waiting: OrderedDict[str, tuple[str, list[float]]] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
         self._follower = Follower(self.folder)
@@ -163,14 +163,15 @@ class Watch:
     def _pair(self, arm: str, request: str, score: float) -> None:
         other = self._waiting.get(request)
         if other is None:
-            self._waiting[request] = (arm, deque([score], MOST_ROWS))
+            self._waiting[request] = (arm, [score])
             if len(self._waiting) > WAITING:
                 self._waiting.popitem(last=False)
         elif other[0] == arm:
             # Rows without an id of their own: the first of one log belongs to that of the other.
-            other[1].append(score)
+            if len(other[1]) < MOST_ROWS:
+                other[1].append(score)
         else:
-            half = other[1].popleft()
+            half = other[1].pop(0)
             if not other[1]:
                 del self._waiting[request]
             self.pairs.add(score - half if arm == "shadow" else half - score)
