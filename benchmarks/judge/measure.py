@@ -45,36 +45,49 @@ def needed(outcomes: list[Outcome], result: str) -> str:
     return f"{total[0]:,.0f} / {total[1]:,.0f} ({canary[0]:,.0f} / {canary[1]:,.0f})"
 
 
+def staged(pool: ProcessPoolExecutor, rollouts: int, only: str) -> None:
+    """Print the table of the canary's plan, and of the z-test."""
+    print("| errors | promoted | rolled back | held | requests, promoted | rolled back | "
+          "z-test: promoted | rolled back |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|")
+    for case in CASES:
+        if only not in case.name:
+            continue
+        # What can never pass is looked at until the end, which takes long and is soon known.
+        whole = case.traffic and case.log == "whole"
+        seeds = range(rollouts if whole else min(100, rollouts))
+        found = list(pool.map(partial(rollout, case), seeds, chunksize=20))
+        other = list(pool.map(partial(peeking, case), seeds, chunksize=20))
+        row = [case.name, *(percent(found, r) for r in ("promoted", "rolled back", "held")),
+               needed(found, "promoted"), needed(found, "rolled back"),
+               *(percent(other, r) for r in ("promoted", "rolled back"))]  # fmt: skip
+        print("| " + " | ".join(row) + " |", flush=True)
+
+
+def baked(pool: ProcessPoolExecutor, rollouts: int, only: str) -> None:
+    """Print the table of the watch after 100%."""
+    print("\n| bake, errors | taken back | after requests |\n|---|---|---|")
+    for case in BAKED:
+        if only not in case.name:
+            continue
+        found = list(pool.map(partial(bake, case), range(rollouts), chunksize=20))
+        print(f"| {case.name} | {percent(found, 'taken back')} | "
+              f"{needed(found, 'taken back')} |", flush=True)  # fmt: skip
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rollouts", type=int, default=1000)
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", default="", help="cases whose name has this")
+    parser.add_argument("--plan", choices=("canary", "bake"))
     asked = parser.parse_args()
     began = time.monotonic()
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        print("| errors | promoted | rolled back | held | requests, promoted | rolled back | "
-              "z-test: promoted | rolled back |")  # fmt: skip
-        print("|---|---|---|---|---|---|---|---|")
-        for case in CASES:
-            if asked.only not in case.name:
-                continue
-            # What can never pass is looked at until the end, which takes long and is soon known.
-            whole = case.traffic and case.log == "whole"
-            seeds = range(asked.rollouts if whole else min(100, asked.rollouts))
-            found = list(pool.map(partial(rollout, case), seeds, chunksize=20))
-            other = list(pool.map(partial(peeking, case), seeds, chunksize=20))
-            row = [case.name, *(percent(found, r) for r in ("promoted", "rolled back", "held")),
-                   needed(found, "promoted"), needed(found, "rolled back"),
-                   *(percent(other, r) for r in ("promoted", "rolled back"))]  # fmt: skip
-            print("| " + " | ".join(row) + " |", flush=True)
-        print("\n| bake, errors | taken back | after requests |\n|---|---|---|")
-        for case in BAKED:
-            if asked.only not in case.name:
-                continue
-            found = list(pool.map(partial(bake, case), range(asked.rollouts), chunksize=20))
-            print(f"| {case.name} | {percent(found, 'taken back')} | "
-                  f"{needed(found, 'taken back')} |", flush=True)  # fmt: skip
+        if asked.plan != "bake":
+            staged(pool, asked.rollouts, asked.only)
+        if asked.plan != "canary":
+            baked(pool, asked.rollouts, asked.only)
     print(f"\n{time.monotonic() - began:.0f} s")
 
 

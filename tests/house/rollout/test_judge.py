@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import pytest
 
+from mainline import eprocess
+from mainline.rollout import answers, join, rates
+from mainline.rollout import judge as judging
 from mainline.rollout.access import ArmCounts
 from mainline.rollout.judge import (
     TRIES,
@@ -342,3 +347,17 @@ def test_a_promotion_is_taken_back_for_more_than_the_budget() -> None:
         assert "outage" in alone.checks[0].reason
     wrong = dataclasses.replace(RIGHT, wrong=1)
     assert verdict(dataclasses.replace(promoted(arm(1000)), answers=wrong)) is Verdict.FAIL
+
+
+def test_the_page_of_the_judge_says_what_the_judge_does() -> None:
+    """docs/judge.md has each check, and each constant at the value that the code has."""
+    page = (Path(__file__).parents[3] / "docs" / "judge.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([A-Z_]+)` \| ([\d.]+) \| (\w+) \|$", page, flags=re.MULTILINE)
+    assert len(rows) >= 16
+    places = {"eprocess": eprocess, "rates": rates, "answers": answers, "judge": judging,
+              "join": join}  # fmt: skip
+    for name, value, place in rows:
+        assert getattr(places[place], name) == float(value), name
+    stage = StageCounts("s", 5, 300, arm(400), arm(7600), 60.0)
+    for found in judge(Evidence((stage,), RIGHT), LIMITS).checks:
+        assert f"\n| {found.name} |" in page
