@@ -58,6 +58,8 @@ contract = "data/test_contract.py"
 parts = "data/test_parts.py"
 leaks = "data/test_leakage.py"
 proof = "evaluate/test_proof.py"
+judged = "rollout/test_judge.py"
+logged = "rollout/test_access.py"
 CHANGES = (
     Change("repeats turned round", "data/health.py", "share > limit and not coarse",
            "share < limit and not coarse", (health, "repeated_rows")),
@@ -147,6 +149,28 @@ CHANGES = (
     Change("a failure is lifted", "report/gate.py",
            "    if found.verdict is not Verdict.INCONCLUSIVE:\n", "    if False:\n",
            ("report/test_acceptance.py", "neither_fail_nor_error")),
+    Change("a share unlike its weight passes", "rollout/judge.py", "odd = p < SHARE_ALPHA",
+           "odd = False", (judged, "share_unlike")),
+    Change("a lost canary goes on", "rollout/judge.py", "    if evidence.lost:\n",
+           "    if False:\n", (judged, "lost_canary")),
+    Change("a torn log passes", "rollout/judge.py",
+           "    if evidence.unread > UNREAD * total + 1:\n", "    if False:\n",
+           (judged, "lost_something")),
+    Change("an outage is decided", "rollout/rates.py", "    if _outage(now, budget):\n",
+           "    if False:\n", (judged, "outage")),
+    Change("retries hide errors", "rollout/access.py",
+           'code >= 500 or int(entry.get("attempts") or 0) > 1', "code >= 500",
+           (logged, "error_of_the_assigned")),
+    Change("another model is let through", "rollout/access.py", "other = model is not None and",
+           "other = False and", (logged, "other_model")),
+    Change("a clock that jumps ends a hold", "rollout/state.py",
+           "return time.monotonic() >= self.hold_monotonic",
+           "return time.time() >= self.hold_until", ("rollout/test_state.py", "does_not_jump")),
+    Change("a lease of another boot", "rollout/actions.py",
+           'progress.get("boot_id") != boot or not', "not",
+           ("rollout/test_state.py", "lease_is_of")),
+    Change("copies pile up", "rollout/route.py", "MIRRORED = 32", "MIRRORED = 4096",
+           ("drills/test_rollout_arms.py", "mirror")),
 )  # fmt: skip
 
 
