@@ -142,7 +142,13 @@ def ensure(target: Path, wait: float = 20.0) -> None:
     require_platform()
     if not is_up(target):
         sweep(target)
-        _write_files(target)
+        try:
+            _write_files(target)
+        except OSError as error:
+            raise HostError(
+                f"{target.name}/ cannot be set up ({error.strerror or error})",
+                "Give the folder to the user who runs this",
+            ) from error
         for port in ports(target).values():
             _require_free(port)
         _launch(target)
