@@ -3,7 +3,7 @@
 `python -m mainline.rollout.agent PATH` answers calls (see wire.py) from stdin on stdout, one at a
 time. It holds the command lock for its caller, and ends when the connection does or nothing was
 heard for 30 s: the kernel then drops the lock. With a further word it does one thing and ends:
-`up`, `down`, `receive NAME DIGEST`, `set-up`.
+`boot`, `down`, `receive NAME DIGEST TREE`.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ class Agent:
             return self.held.close()
         if call == "lend":
             return os.environ.update({k: v for k, v in given.items() if k in LENT})
+        if call == "ensure":
+            return machine.ensure(self.folder)
         if call in wire.CALLS:
             return wire.CALLS[call](self.target, given)
         if call in machine.CALLS:

@@ -28,7 +28,7 @@ After=network-online.target
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-{user}ExecStart=/bin/sh {agent} {folder} up
+{user}ExecStart=/bin/sh {agent} {folder} boot
 ExecStop=/bin/sh {agent} {folder} down
 TimeoutStartSec=120
 
@@ -165,7 +165,7 @@ def _unit_word(text: str) -> str:
 
 def cron_line(folder: Path) -> str:
     """The line of crontab; there a bare % ends the command (crontab(5))."""
-    words = shlex.join(["sh", str(folder / "agent"), str(folder), "up"]).replace("%", "\\%")
+    words = shlex.join(["sh", str(folder / "agent"), str(folder), "boot"]).replace("%", "\\%")
     return f"@reboot {words} >/dev/null 2>&1 {_mark(folder)}"
 
 

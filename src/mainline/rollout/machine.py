@@ -96,10 +96,19 @@ def up(folder: Path, restart: bool = False, booter: boot.Boot | None = None) -> 
         if not restart:
             return f"{folder} is up: {host.url(folder)}"
         return restarted(folder)
-    kind = str(_read(folder / "boot.json").get("kind", ""))
-    (booter or boot.Boot()).start(folder, kind)
-    host.ensure(folder)
+    ensure(folder, booter)
     return f"{folder} is up: {host.url(folder)}"
+
+
+def ensure(folder: Path, booter: boot.Boot | None = None) -> None:
+    """See Envoy, guard and watcher running, started by the folder's unit where it has one.
+
+    What an ssh session starts itself may be ended with it (KillUserProcesses of logind).
+    """
+    if not host.is_up(folder):
+        kind = str(_read(folder / "boot.json").get("kind", ""))
+        (booter or boot.Boot()).start(folder, kind)
+    host.ensure(folder)
 
 
 def restarted(folder: Path) -> str:
@@ -226,8 +235,9 @@ def once(folder: Path, word: str, words: Sequence[str]) -> Any:
     """What the agent does with a further word on its command line."""
     if word == "receive" and len(words) == 3:
         return ship.receive(folder, words[0], words[1], words[2], sys.stdin.buffer)
-    if word == "set-up" and len(words) == 1:
-        return set_up(folder, json.loads(words[0]))
-    if word in ("up", "down") and not words:
-        return up(folder) if word == "up" else down(folder)
-    raise UsageError(f"The agent knows no {word!r}", "Use up, down, receive or set-up")
+    if word == "boot" and not words:
+        # The unit runs this: it must not start itself.
+        return host.ensure(folder)
+    if word == "down" and not words:
+        return down(folder)
+    raise UsageError(f"The agent knows no {word!r}", "Use boot, down or receive")

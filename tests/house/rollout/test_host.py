@@ -63,7 +63,7 @@ def test_where_there_is_systemd_a_unit_of_the_user_is_enabled(folder: Path, tmp_
     found = boot.Boot(tmp_path, run=tools).install(folder, system=False)
     unit = boot.user_units() / boot.unit_name(folder)
     assert found["kind"] == "user" and "loginctl enable-linger" in found["text"]
-    assert f'ExecStart=/bin/sh "{folder}/agent" "{folder}" up' in unit.read_text("utf-8")
+    assert f'ExecStart=/bin/sh "{folder}/agent" "{folder}" boot' in unit.read_text("utf-8")
     assert f"systemctl --user enable {unit.name}" in tools.told
     tools.said = {"loginctl": (0, "Linger=yes\n")}
     booter = boot.Boot(tmp_path, run=tools)
@@ -71,6 +71,21 @@ def test_where_there_is_systemd_a_unit_of_the_user_is_enabled(folder: Path, tmp_
     assert booter.start(folder, "user")
     booter.remove(folder, "user")
     assert not unit.exists() and f"systemctl --user disable --now {unit.name}" in tools.told
+
+
+def test_the_unit_starts_the_folder_and_never_itself(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`up` goes through the unit, so that no logout ends it; what the unit runs does not."""
+    (folder / "boot.json").write_text('{"kind": "user"}', "utf-8")
+    tools, ensured = Tools(), []
+    monkeypatch.setattr(host, "ensure", ensured.append)
+    monkeypatch.setattr(boot, "run", tools)
+    monkeypatch.setattr(boot.Boot.__init__, "__defaults__", (tmp_path, tmp_path, tools))
+    machine.ensure(folder)
+    assert tools.told == [f"systemctl --user restart {boot.unit_name(folder)}"]
+    machine.once(folder, "boot", [])
+    assert len(tools.told) == 1 and ensured == [folder, folder]
 
 
 def test_a_path_cannot_say_more_than_a_path() -> None:
@@ -81,7 +96,7 @@ def test_a_path_cannot_say_more_than_a_path() -> None:
     command = line.removeprefix("@reboot ").partition(" >")[0].replace("\\%", "%")
     echoed = subprocess.run(["sh", "-c", command.replace("sh ", "printf '%s|' ", 1)],
                             capture_output=True, text=True, check=True).stdout  # fmt: skip
-    assert echoed == f"{ODD}/agent|{ODD}|up|"
+    assert echoed == f"{ODD}/agent|{ODD}|boot|"
     assert line.count("%") == line.count("\\%") > 0
 
 
@@ -325,7 +340,10 @@ def test_a_machine_from_nothing_to_nothing(
         assert (client.totals.lost, client.totals.wrong) == (0, 0)
 
         sshd.power_cut(folder)
-        words, bare = ["sh", str(folder / "agent"), str(folder), "up"], {"PATH": os.environ["PATH"]}
+        words, bare = (
+            ["sh", str(folder / "agent"), str(folder), "boot"],
+            {"PATH": os.environ["PATH"]},
+        )
         done = subprocess.run(words, check=False, capture_output=True, text=True, env=bare)
         assert done.returncode == 0, done.stderr
         back = hosted(repository, address, "status")["host"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -366,6 +367,23 @@ def test_what_arrives_otherwise_than_it_was_sent_is_refused(folder: Path, bento:
         ship.receive(folder, name, model, tree, made)
     with pytest.raises(TargetError, match="no name"):
         ship.receive(folder, "../../x", model, tree, made)
+    assert not list((folder / "artifacts").iterdir())
+
+
+def test_a_full_disk_of_the_host_leaves_no_half_bento(
+    folder: Path, bento: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no room the host says so, and keeps nothing of what arrived."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    made = io.BytesIO()
+    ship.pack(made, bento, ship.files_of(bento))
+    made.seek(0)
+    monkeypatch.setattr(ship.shutil, "copyfileobj", full)
+    with pytest.raises(TargetError, match="No space left on device"):
+        ship.receive(folder, "0" * 12 + "-" + "0" * 12, digest("x"), digest("x"), made)
     assert not list((folder / "artifacts").iterdir())
 
 
