@@ -228,6 +228,22 @@ def test_another_rollout_of_the_same_model_begins_anew(log: Log) -> None:
     assert (found.compared, found.wrong) == (10, 0)
 
 
+@pytest.mark.parametrize("change", [{"at": -60.0}, {"behind": 60.0}, {"boot_id": "another"}])
+def test_old_words_are_no_words(log: Log, change: dict[str, Any]) -> None:
+    """Dead, behind, or written before the machine started again: nobody knows what is said now."""
+    log.program()
+    assert log.found().known
+    path = log.target / parity.FILE
+    document = json.loads(path.read_text())
+    kept = document[log.model.digest]
+    for name, value in change.items():
+        kept[name] = value if isinstance(value, str) else kept[name] + value
+    path.write_text(json.dumps(document))
+    assert not log.found().known
+    path.write_text("{")
+    assert not log.found().known
+
+
 def until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Wait for `condition`."""
     end = time.monotonic() + seconds
