@@ -109,6 +109,7 @@ def test_a_pull_request_that_a_person_closed_stays_closed(bad: Path, github: fak
 def test_what_is_taken_back_already_is_not_proposed(bad: Path, github: fakehub.Hub) -> None:
     """Neither after a person's own revert nor for the first version, which has none before it."""
     git(bad, "revert", "--no-edit", "-m", "1", "HEAD")
+    faked.data(bad, "three")  # with which taking it back again would conflict
     faked.push(bad)
     assert run(bad, github)["action"] == "none"
     assert revert.run(bad, "v1.0.0", environ={})["action"] == "none"

@@ -109,7 +109,7 @@ def test_a_stage_without_a_job_is_refused(names: tuple[str, str]) -> None:
     """Before anything moves, with the names that there are."""
     stages = [{"name": n, "weight": w, "requests": 9} for n, w in zip(names, (5, 100), strict=True)]
     with pytest.raises(SettingsError, match="Call the stages shadow, canary-5"):
-        deploy.require_jobs(Rollout(stages=stages))
+        deploy.fresh(Rollout(stages=stages), 9.0, "v1.1.0", back=True)
 
 
 HISTORY = [

@@ -213,7 +213,8 @@ def place(fresh: towns.Town, tmp_path: Path) -> Iterator[Place]:
     folder = tmp_path / "srv"
     folder.mkdir()
     rows = built.traffic_of(fresh.hub.work, []).rows
-    with sshd.serving(tmp_path / "sshd") as server:
+    # The host gets the launcher of this repository, which notes its calls.
+    with sshd.serving(tmp_path / "sshd", {"REMEMBER": str(tmp_path)}) as server:
         made = Place(folder, server, rows)
         env = {**made.secrets, "MAINLINE_TARGET": made.address, "MAINLINE_VENV": os.sys.prefix}
         done = small.run(fresh.hub.work, "host", "install", env=env)
