@@ -48,15 +48,21 @@ def run(
                 "status": moved.verdict.status, "changed": False,
                 "text": f"{wanted.tag} does not take the traffic, which stays where it is: {why}. "
                         "The tag was not moved."}  # fmt: skip
-    production = registry.at_stage(root, model, "prod")
-    if production is not None and production.tag == wanted.tag:
-        text = f"{wanted.tag} is at prod already"
-        done: dict[str, Any] = {"version": wanted.name, "stage": "prod", "changed": False,
-                                "tag": "", "from": now.version, "text": text}  # fmt: skip
-        write_output({"version": wanted.name, "from": now.version}, os.environ)
-    else:
-        done = lifecycle.rollback(root, wanted.name, push=push, reason=reason)
+    done = _tag(root, wanted, now, push, reason)
     return {**done, "traffic": moved, "text": f"{moved}\n{done['text']}" if moved else done["text"]}
+
+
+def _tag(root: Path, wanted: Version, now: State, push: bool, reason: str) -> dict[str, Any]:
+    """Put `wanted` at prod, by what origin says of prod where that is asked."""
+    if registry.at_stage(root, wanted.model, "prod") is None and not push:
+        text = "No version stands at prod, so no tag was moved"
+        return {"version": wanted.name, "changed": False, "from": now.version, "text": text}
+    done = lifecycle.rollback(root, wanted.name, push=push, reason=reason)
+    if not done["changed"] and now.version != wanted.name:
+        # The tag never left: what is taken back is the rollout that was under way.
+        done = {**done, "from": now.version}
+        write_output({"version": wanted.name, "from": now.version}, os.environ)
+    return done
 
 
 def _aim(root: Path, model: str, name: str | None, now: State) -> Version:

@@ -121,6 +121,10 @@ class Guard:
         named = short(state.canary.digest) if state.canary else None
         looks = count(self.access.lines(), address, self.watch.slow_ms, self.watch.join, named)
         self.pace.add(sum(c.n for found in looks.values() for c in found.arms.values()))
+        if self.returning:
+            # What fails while services come back with the machine says nothing of any model.
+            self.returning, self.mirrored, looks = not self._are_back(state), None, {}
+            self.counts, self.skipped = {}, True
         self._check_route(state)
         self._keep_parity(state)
         self._rotate()
@@ -177,6 +181,8 @@ class Guard:
         self.tries, self.tried, self.unread = 0, 0, 0
         self.process = self.mirrored = self.memory = self.promotion = None
         self.excused = {}
+        # A guard that finds a rollout under way without its own counts came with the machine.
+        self.returning = state.stage is not None
         self.watch = self._new_watch(state.limits)
         self.watch.skip()
 
@@ -251,13 +257,13 @@ class Guard:
         process = host.programs(self.target).get(arm.program)
         if process is not None:
             born = [int(process["pid"]), int(process["start"])]
-            entered = state.entered or 0.0
             # It was ready when its stage began. One that is younger than that came back with the
             # machine, and takes its time: what is not there yet cannot be lost.
-            back = born[1] > entered and self._supervised() > entered
-            if not self.process and (born[1] <= entered or (back and seen and seen.healthy)):
+            young = _younger(born[0], born[1], state)
+            back = young and self._supervisor_is_younger(state)
+            if not self.process and (not young or (back and seen and seen.healthy)):
                 self.process = born
-            if not self.process and born[1] > entered > self._supervised():
+            if young and not back and not self.process:
                 return "its process ended, and another was started"
             if self.process and (process["state"] not in LIVES or born != self.process):
                 return f"its process ended ({process['why']})"
@@ -268,11 +274,12 @@ class Guard:
             return failed if seen.ejected else "it does not answer its health check"
         return None
 
-    def _supervised(self) -> float:
-        """Since when (Unix seconds) supervisor has been running."""
-        with contextlib.suppress(OSError):
-            return (self.target / "supervisord.pid").stat().st_mtime
-        return time.time()
+    def _supervisor_is_younger(self, state: State) -> bool:
+        """Whether supervisor came after the stage began: with the machine, or by a person."""
+        path = self.target / "supervisord.pid"
+        with contextlib.suppress(OSError, ValueError):
+            return _younger(int(path.read_text("ascii")), path.stat().st_mtime, state)
+        return True
 
     def _grown(self, state: State, pid: int) -> str | None:
         """Whether the canary leaks: it is ended at once, before the machine has no memory left."""
@@ -338,6 +345,12 @@ class Guard:
 def _warmed(counts: ArmCounts) -> ArmCounts:
     """`counts` of a cold service: its slow answers are not timed."""
     return ArmCounts(counts.n, counts.errors, 0, counts.timed - counts.slow)
+
+
+def _younger(pid: int, born: float, state: State) -> bool:
+    """Whether a process that began at `born` (Unix seconds) came after the stage of `state`."""
+    old = memory.age(pid)
+    return born > (state.entered or 0.0) if old is None else old < seconds_in(state)
 
 
 def _together(first: Look, second: Look) -> Look:

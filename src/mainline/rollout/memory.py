@@ -1,10 +1,11 @@
-"""How much memory a service holds, with all the processes that it started."""
+"""How much memory a service holds, with all the processes that it started; how old it is."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,17 @@ def resident(pid: int) -> int | None:
     page = os.sysconf("SC_PAGE_SIZE")
     found = [_pages(p) for p in _tree(pid)]
     return None if not found or found[0] is None else page * sum(n or 0 for n in found)
+
+
+def age(pid: int) -> float | None:
+    """For how many seconds the process `pid` has lived, to a hundredth; None where nobody knows.
+
+    On a clock that does not jump; supervisor itself knows whole seconds of the one on the wall.
+    """
+    with contextlib.suppress(OSError, ValueError, IndexError, AttributeError):
+        ticks = int((PROC / str(pid) / "stat").read_text("utf-8").rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return None
 
 
 def _tree(pid: int) -> Iterator[int]:

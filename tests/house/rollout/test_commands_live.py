@@ -92,6 +92,17 @@ def test_an_outage_of_both_versions_is_held(live: Rig) -> None:
     rollout.rollback(live.root)
 
 
+def test_a_guard_that_is_stuck_after_a_promotion_is_started_again(live: Rig) -> None:
+    """Traffic stays, since most promotions are good; but somebody has to watch."""
+    promote(live)
+    pid = live.pid("guard")
+    os.kill(pid, signal.SIGSTOP)
+    assert live.until(lambda: live.pid("guard") not in (0, pid), 15)
+    assert live.until(lambda: LocalTarget(live.target).observe()["guarded"], 15)
+    assert live.state().provisional
+    rollout.rollback(live.root)
+
+
 def test_a_settled_promotion_stops_the_old_service(live: Rig) -> None:
     """When the guarded time is over the old version is stopped, and clients notice nothing."""
     short = policy(plan="blue-green", stages=GREEN, warm_seconds=0)

@@ -107,6 +107,8 @@ def there(tags: list[Move], monkeypatch: pytest.MonkeyPatch) -> FakeTarget:
     def moved(root: Path, name: str | None = None, **more: Any) -> dict[str, Any]:
         wanted = registry.find(root, "fraud", name)
         now = registry.at_stage(root, "fraud", "prod")
+        if now is wanted:
+            return {"version": wanted.name, "changed": False, "from": "", "text": "already"}
         tags.append(Move("prod", len(tags) + 1, wanted, back_from=now.name if now else ""))
         return {"version": wanted.name, "changed": True, "text": f"{wanted.tag} is at prod now"}
 
@@ -179,7 +181,7 @@ def test_a_rollback_during_a_rollout_is_an_abort(there: FakeTarget, tags: list[M
     """Production is what it was: the tag stays."""
     begin(there, TWO)
     count = len(tags)
-    goback.run(ROOT, target=there, reason="no")
+    assert goback.run(ROOT, target=there, reason="no")["from"] == "v1.2.0"
     assert (there.state.status, stable(there), len(tags)) == ("aborted", "v1.1.0", count)
 
 
