@@ -51,6 +51,7 @@ class Guard:
         self.tries, self.tried, self.unread = 0, 0, 0
         self.process: list[int] | None = None
         self.mirrored: dict[str, int] | None = None
+        self.returning = False
         self.excused: dict[str, int] = {}
         self.memory: int | None = None
         self.access = Tail(target / "access.jsonl")
@@ -121,10 +122,10 @@ class Guard:
         named = short(state.canary.digest) if state.canary else None
         looks = count(self.access.lines(), address, self.watch.slow_ms, self.watch.join, named)
         self.pace.add(sum(c.n for found in looks.values() for c in found.arms.values()))
-        if self.returning:
+        returning = self.returning
+        if returning:
             # What fails while services come back with the machine says nothing of any model.
-            self.returning, self.mirrored, looks = not self._are_back(state), None, {}
-            self.counts, self.skipped = {}, True
+            self.returning, looks = not self._are_back(state), {}
         self._check_route(state)
         self._keep_parity(state)
         self._rotate()
@@ -137,6 +138,8 @@ class Guard:
                 self._lost(state, state.canary)  # which process it is, before traffic comes
             return IDLE_SECONDS
         self._count(state, looks)
+        if returning:
+            self.counts = {}
         self._decide(state, looks.get(f"gen-{state.route}", Look()))
         return RUNNING_SECONDS
 
@@ -174,6 +177,10 @@ class Guard:
         seen = envoy.health(host.ports(self.target)["admin"]).get(cluster_name(arm.digest))
         process = host.programs(self.target).get(arm.program)
         return bool((not seen or seen.healthy) and process and process["state"] in LIVES)
+
+    def _are_back(self, state: State) -> bool:
+        """Whether all that answers users in `state` is there again after a boot."""
+        return all(self._is_there(a) for a in (state.stable, state.canary) if a and a.port)
 
     def _begin(self, state: State) -> None:
         """Start counting anew for another rollout."""

@@ -167,6 +167,9 @@ def test_a_reboot_in_the_middle_brings_back_what_ran(live: Rig) -> None:
     # The clock of the other boot stood far ahead: taken for ours, nothing would ever end.
     later = {k: document[k] + 10**7 for k in ("hold_monotonic", "entered_monotonic")}
     path.write_text(json.dumps({**document, "boot_id": "another", **later}))
+    progress = live.target / "guard.json"
+    kept = json.loads(progress.read_text())
+    progress.write_text(json.dumps({**kept, "boot_id": "another", "at": kept["at"] + 10**7}))
     assert rollout.up(live.root)["up"]
     assert live.until(lambda: rollout.status(live.root)["envoy"])
     assert live.until(lambda: live.answering() == {"a", "b"})
