@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -94,27 +95,40 @@ def way(text: str, environ: Mapping[str, str] = os.environ) -> Iterator[Way]:
     address = parse(text)
     if shutil.which("ssh") is None:
         raise PlatformError("There is no ssh on this machine", "Install the OpenSSH client")
-    with tempfile.TemporaryDirectory(prefix="mainline-ssh-") as name:
-        folder, options = Path(name), dict(OPTIONS)
+    with contextlib.ExitStack() as stack:
+        options = dict(OPTIONS)
         known, key = environ.get(KNOWN_HOSTS, "").strip(), environ.get(KEY, "").strip()
         if known:
             # ssh splits the value at blanks, and this path may hold some.
-            options["UserKnownHostsFile"] = f'"{_private(folder / "known_hosts", known)}"'
+            options["UserKnownHostsFile"] = f'"{_private(stack, "known_hosts", known)}"'
             options["GlobalKnownHostsFile"] = "/dev/null"
         words = [w for pair in options.items() for w in ("-o", "=".join(pair))]
         if key:
-            words += ["-i", str(_private(folder / "key", key)), "-o", "IdentitiesOnly=yes",
+            words += ["-i", _private(stack, "key", key), "-o", "IdentitiesOnly=yes",
                       "-o", "IdentityAgent=none"]  # fmt: skip
         # The secrets are in their files: no process needs them in its environment.
         kept = {k: v for k, v in environ.items() if k not in (KEY, KNOWN_HOSTS)}
         yield Way(address, tuple(words), {**kept, "LC_ALL": "C.UTF-8"}, bool(key))
 
 
-def _private(path: Path, content: str) -> Path:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-        # A secret that was pasted from Windows has line ends that ssh does not read.
-        stream.write(content.replace("\r\n", "\n") + "\n")
+def _private(stack: contextlib.ExitStack, name: str, content: str) -> str:
+    """The path of a file with `content` that its owner reads alone, gone with `stack`.
+
+    On Linux it is in memory alone, so that it is gone too when this process is killed.
+    """
+    # A secret that was pasted from Windows has line ends that ssh does not read.
+    text = (content.replace("\r\n", "\n") + "\n").encode("utf-8")
+    if sys.platform == "linux":
+        handle = os.memfd_create(name)
+        stack.callback(os.close, handle)
+        os.fchmod(handle, 0o600)
+        path = f"/proc/{os.getpid()}/fd/{handle}"
+    else:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mainline-ssh-"))
+        path = str(Path(folder) / name)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        stack.callback(os.close, handle)
+    os.write(handle, text)
     return path
 
 
