@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rollout.rig import ROWS, Rig, argv, digest, expected, policy, rig
 
 from mainline.errors import NotMeasured, PlatformError
-from mainline.rollout import host, local, rollout, state
+from mainline.rollout import guard, host, local, rollout, state
 from mainline.rollout.local import LocalTarget
 from mainline.rollout.pace import Pace
 from mainline.rollout.traffic import Replay
@@ -86,7 +89,10 @@ def test_an_outage_of_both_versions_is_held(live: Rig) -> None:
     with live.traffic(rate=400, connections=32) as client:
         assert live.until(lambda: client.totals.ok > 100)
         live.turn("b", "down")
-        assert live.until(lambda: live.looks()[-1].get("errors", {}).get("stable", 0) > 20)
+        seen = len(live.looks())
+        assert live.until(
+            lambda: sum(e["errors"]["stable"] for e in live.looks()[seen:]) > 100, 60
+        ), [live.looks()[seen - 1 :], live.state().reason]
         assert not live.until(lambda: not live.state().provisional, 2)
     host.rpc(live.target).startProcess(live.arm("a").program)
     rollout.rollback(live.root)
@@ -105,6 +111,8 @@ def test_a_guard_that_is_stuck_after_a_promotion_is_started_again(live: Rig) -> 
 
 def test_a_settled_promotion_stops_the_old_service(live: Rig) -> None:
     """When the guarded time is over the old version is stopped, and clients notice nothing."""
+    if live.state().provisional:
+        rollout.rollback(live.root)
     short = policy(plan="blue-green", stages=GREEN, warm_seconds=0)
     assert live.start("b", policy=short).verdict is Verdict.PASS
     assert live.stage("promote").verdict is Verdict.PASS
@@ -121,6 +129,22 @@ def test_the_guard_measures_how_many_requests_come(live: Rig) -> None:
     """The rate that chooses a plan is what came of late, and the target says it."""
     with live.traffic(rate=50):
         assert live.until(lambda: (LocalTarget(live.target).observe()["rate"] or 0) > 5)
+
+
+def test_a_process_is_younger_than_a_stage_by_its_own_age() -> None:
+    """One that was started again after the stage began is told from the one that was ready."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        now = state.held(state.State(status="running"))
+        assert now.entered_monotonic is not None
+        long_ago = replace(now, entered_monotonic=now.entered_monotonic - 100)
+        assert guard._younger(process.pid, 0.0, long_ago)
+        later = replace(now, entered_monotonic=now.entered_monotonic + 100)
+        assert not guard._younger(process.pid, 0.0, later)
+        assert guard._younger(2**22 + 1, (now.entered or 0) + 1, now), "by supervisor's own word"
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_rate_is_that_of_the_last_minutes() -> None:
