@@ -18,6 +18,7 @@ from mainline.rollout.who import who
 from mainline.verdict import Check, StepVerdict, Verdict
 
 READY_SECONDS = 90.0
+MATURITY = "maturity"  # of labels: before that, time does not settle
 Labels = Callable[[State], StepVerdict | None]
 
 
@@ -133,9 +134,9 @@ def settle(
 ) -> StepVerdict:
     """Whether a promotion holds: PASS ends its guarded time, FAIL takes it back, else it goes on.
 
-    It holds when its warm time is over and what `labels` says (a verdict on the labels that came
-    since, None where no place of labels is set) is not a FAIL. The old version is stopped then.
-    Raises UsageError (2) where nothing was promoted, or another version than `version`.
+    It holds when its warm time is over, labels are due, and what `labels` says (a verdict on those
+    that came since, None where no place of labels is set) is not a FAIL. The old version is stopped
+    then. Raises UsageError (2) where nothing was promoted, or another version than `version`.
     """
     with opened(target, root) as there, there.alone():
         now = there.read()
@@ -170,8 +171,8 @@ def _settling(now: State, labels: Labels | None) -> list[Check]:
         return [*checks, Check("labels", Verdict.PASS, said)]
     over = left <= 0
     for check in judged.checks:
-        # Labels that are not there in time are no reason to keep a promotion open for ever.
-        held = check.verdict is Verdict.FAIL or not over
+        # Labels that have not come once they are due are no reason to keep it open for ever.
+        held = check.verdict is Verdict.FAIL or not over or check.name == MATURITY
         verdict = check.verdict if held else Verdict.PASS
         checks.append(Check(check.name, verdict, check.reason, check.value, check.low, check.high,
                             check.limit, check.n, check.unit, check.scope))  # fmt: skip

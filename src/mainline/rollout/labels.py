@@ -22,12 +22,14 @@ from mainline.data import schema
 from mainline.errors import NotMeasured
 from mainline.evaluate.evaluate import MOST_SLICES
 from mainline.rollout import host
+from mainline.rollout.ending import MATURITY
 from mainline.rollout.labelled import Counts, Mean, Measured, judge_labels
+from mainline.rollout.plan import spoken
 from mainline.rollout.state import Arm, State
 from mainline.serve import known_labels
 from mainline.serve.reading import read_log
 from mainline.train.bundle import class_names
-from mainline.verdict import StepVerdict
+from mainline.verdict import Check, StepVerdict, Verdict
 
 if TYPE_CHECKING:
     from mainline.serve.records import Record
@@ -66,8 +68,20 @@ def look(
     known = known_labels.known_by(known_labels.all_labels(root, rules, beside), as_of)
     metas = {arm.digest: _meta(root, arm) for arm in (new, old)}
     counts = count(rows, known, as_of, options, metas, (new.digest, old.digest))
-    found = judge_labels(counts)
-    return StepVerdict(STEP, found.checks, {"model": new.digest, "base": old.digest})
+    checks = judge_labels(counts).checks
+    if state.provisional:
+        due = timedelta(days=options.monitor.maturity_days)
+        checks = (_maturity(state, (now or datetime.now(UTC)) - due), *checks)
+    return StepVerdict(STEP, checks, {"model": new.digest, "base": old.digest})
+
+
+def _maturity(state: State, before: datetime) -> Check:
+    """Whether all requests of the rollout, which ended with its promotion, are older than that."""
+    left = (state.entered or 0.0) - before.timestamp()
+    if left > 0:
+        said = f"The last labels of the rollout are due in {spoken(left)}"
+        return Check(MATURITY, Verdict.INCONCLUSIVE, said, value=left, unit="s")
+    return Check(MATURITY, Verdict.PASS, "All labels of the rollout are due")
 
 
 def at(folder: Path, state: State) -> StepVerdict:

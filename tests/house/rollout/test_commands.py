@@ -359,6 +359,17 @@ def test_labels_that_contradict_take_a_promotion_back(there: FakeTarget) -> None
     assert rollout.settle(ROOT, target=there).verdict is FAIL, "it stays taken back"
 
 
+def test_a_promotion_is_open_until_its_labels_are_due(there: FakeTarget) -> None:
+    """The warm time alone does not settle what labels may still contradict."""
+    promote(there, warm_seconds=0)
+
+    def young(now: Any) -> StepVerdict:
+        return StepVerdict("labels", (Check("maturity", HOLD, "due in 29 days"),))
+
+    assert rollout.settle(ROOT, target=there, labels=young).verdict is HOLD
+    assert there.state.status == "promoted"
+
+
 def test_labels_that_never_come_do_not_keep_a_promotion_open(there: FakeTarget) -> None:
     """After the warm time, what labels cannot say yet is no FAIL."""
     promote(there, warm_seconds=0)
