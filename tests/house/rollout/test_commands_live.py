@@ -131,6 +131,22 @@ def test_the_guard_measures_how_many_requests_come(live: Rig) -> None:
         assert live.until(lambda: (LocalTarget(live.target).observe()["rate"] or 0) > 5)
 
 
+def test_a_promotion_between_two_looks_is_counted_from_its_own_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blue-green may be over before the guard looks: nothing of the rollout before counts on."""
+    arms = [state.Arm(n, digest(n), 1, f"model-{n}") for n in "ab"]
+    limits = {"error_budget": 0.02, "latency_ms": 250.0}
+    now = state.State(status="promoted", stable=arms[1], previous=arms[0], started=7, limits=limits)
+    state.swap(tmp_path, state.State(), now)
+    watching = guard.Guard(tmp_path)
+    watching.process = [1, 1]
+    for name in ("_follow_up", "_check_route", "_keep_parity", "_rotate"):
+        monkeypatch.setattr(watching, name, lambda *given: None)
+    watching.look()
+    assert (watching.started, watching.process) == (7, None)
+
+
 def test_a_process_is_younger_than_a_stage_by_its_own_age() -> None:
     """One that was started again after the stage began is told from the one that was ready."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
