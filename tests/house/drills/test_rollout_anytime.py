@@ -114,6 +114,7 @@ def drill(live: Rig, victim: str, after: float, die: str | None = None) -> Count
                    unrecorded=whole(live) - missing)  # fmt: skip
 
 
+@pytest.mark.timeout(1500)
 def test_fifty_random_moments(live: Rig) -> None:
     """Whoever is killed, whenever: 50 moments between the start and the promotion."""
     chance = random.Random(SEED)
