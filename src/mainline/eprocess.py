@@ -92,8 +92,8 @@ def log_e_ratio(
 
 
 def log_e_restarted(
-    canary_errors: Sequence[int],
-    stable_errors: Sequence[int],
+    canary_errors: Sequence[float],
+    stable_errors: Sequence[float],
     canary_share: Sequence[float],
     ratios: Sequence[float] = RISK_RATIOS,
 ) -> float:

@@ -15,6 +15,7 @@ from mainline.rollout.follow import read_line
 from mainline.rollout.join import Join
 
 PREDICT = "/predict"
+BURST = 5
 LIMIT = 8 << 20  # bytes read in one look, so that a long pause cannot fill the memory
 
 
@@ -79,7 +80,8 @@ class Tail:
 class ArmCounts:
     """Requests of one arm: how many, how many failed, how many of those `timed` were slow.
 
-    `slow_looks` is in how many looks there was a slow one: bursts are one event.
+    `slow_looks` is in how many looks there was a slow one: bursts are one event. `discount` is how
+    many of the slow ones are no evidence of their own (`temper`).
     """
 
     n: int = 0
@@ -87,6 +89,12 @@ class ArmCounts:
     slow: int = 0
     timed: int = 0
     slow_looks: int = 0
+    discount: float = 0.0
+
+    @property
+    def witnesses(self) -> float:
+        """Slow requests that count as evidence."""
+        return self.slow - self.discount
 
     def add(self, other: ArmCounts) -> None:
         """Add the counts of `other`."""
@@ -95,6 +103,20 @@ class ArmCounts:
         self.slow += other.slow
         self.timed += other.timed
         self.slow_looks += other.slow_looks
+        self.discount += other.discount
+
+
+def temper(arms: Mapping[str, ArmCounts]) -> None:
+    """Let the slow requests of one look count for BURST at most, in the arms' own proportion.
+
+    What is late at one moment mostly has one cause, such as a process that the machine held for a
+    moment. A likelihood ratio to a power below 1 is still an e-value (by Jensen's inequality), so
+    what is said about errors of the judge stays true.
+    """
+    slow = sum(a.slow for a in arms.values())
+    if slow > BURST:
+        for counts in arms.values():
+            counts.discount = counts.slow * (1 - BURST / slow)
 
 
 @dataclass
@@ -155,6 +177,8 @@ def count(
                     join.request(key, str(entry.get("id")), entry.get("code") == 200)
         except (TypeError, ValueError):  # a status or a time that is no number, too
             looks.setdefault("", Look()).unread += 1
+    for look in looks.values():
+        temper(look.arms)
     return looks
 
 

@@ -106,8 +106,9 @@ def numbers(found: Evidence) -> dict[str, Any]:
     def e_value(name: str) -> float:
         if name in found.watched:  # a promotion has no arm beside it, and evidence of its own
             return round(math.exp(min(50.0, found.watched[name])), 4)
-        canary = [getattr(s.canary, name) for s in found.stages]
-        stable = [getattr(s.stable, name) for s in found.stages]
+        counted = "witnesses" if name == "slow" else name
+        canary = [getattr(s.canary, counted) for s in found.stages]
+        stable = [getattr(s.stable, counted) for s in found.stages]
         return round(math.exp(min(50.0, eprocess.log_e_restarted(canary, stable, share))), 4)
 
     return {

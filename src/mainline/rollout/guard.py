@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from mainline.errors import MainlineError
 from mainline.files import short
 from mainline.rollout import actions, envoy, host, memory, parity
-from mainline.rollout.access import ArmCounts, Look, Tail, count, percentile
+from mainline.rollout.access import ArmCounts, Look, Tail, count, percentile, temper
 from mainline.rollout.facts import Recorded
 from mainline.rollout.join import Join
 from mainline.rollout.pace import Pace
@@ -222,13 +222,18 @@ class Guard:
                 rise = now[name] - before[name] if now[name] >= before[name] else now[name]
                 setattr(arms["canary"], name, getattr(arms["canary"], name) + rise)
             self.mirrored = now
+        fresh = {}
         for arm, logged in (("canary", "shadow"), ("stable", "stable")):
             timing = self.watch.timings.get(f"{generation}/{logged}", Timing())
             if self._cold(state):
                 self.excused[arm] = timing.slow
-            slow = timing.slow - self.excused.get(arm, 0)
-            arms[arm].slow_looks += slow > arms[arm].slow
-            arms[arm].slow, arms[arm].timed = slow, timing.n - self.excused.get(arm, 0)
+            excused, so_far = self.excused.get(arm, 0), arms[arm]
+            slow = timing.slow - excused - so_far.slow
+            timed = timing.n - excused - so_far.timed
+            fresh[arm] = ArmCounts(slow=slow, timed=timed, slow_looks=int(slow > 0))
+        temper(fresh)
+        for arm, counts in fresh.items():
+            arms[arm].add(counts)
 
     def _cold(self, state: State) -> bool:
         """Whether the canary has only just got its first requests: slow answers are excused."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mainline.rollout.access import Tail, count, failed, percentile
+from mainline.rollout.access import BURST, Tail, count, failed, percentile
 from mainline.rollout.join import Join
 
 GOOD = {"gen": "gen-3", "arm": "canary", "code": 200, "flags": "-", "ms": 5, "attempts": 1,
@@ -123,3 +123,14 @@ def test_percentiles() -> None:
     assert percentile([], 0.5) is None
     assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
     assert percentile([float(i) for i in range(100)], 0.99) == 99.0
+
+
+def test_what_is_late_at_one_moment_counts_for_a_few() -> None:
+    """A process that was held makes sixty requests late at once, which have one cause."""
+    late = [{**GOOD, "arm": "canary", "ms": 400}] * 48 + [{**GOOD, "arm": "stable", "ms": 400}] * 12
+    arms = count([json.dumps(e).encode() for e in late], HOST, 250)["gen-3"].arms
+    assert (arms["canary"].slow, arms["stable"].slow) == (48, 12), "all of them are told"
+    assert arms["canary"].witnesses == pytest.approx(0.8 * BURST)
+    assert arms["stable"].witnesses == pytest.approx(0.2 * BURST)
+    few = count([json.dumps(e).encode() for e in late[:3]], HOST, 250)["gen-3"].arms["canary"]
+    assert few.witnesses == few.slow == 3

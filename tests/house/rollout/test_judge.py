@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,21 @@ def test_bounds_are_asked_a_limited_number_of_times() -> None:
     assert not due(374, 300, 1, 300)
     assert due(375, 300, 1, 300)
     assert not due(10**6, 300, TRIES, 300)
+
+
+def test_bursts_of_a_busy_machine_do_not_condemn_a_canary() -> None:
+    """60 late of 2,159 against 84 of 11,498, in ten bursts: a good version on a machine held up."""
+    seen = [ArmCounts(2159, 0, 60, 2159, 10), ArmCounts(11498, 0, 84, 11498, 10)]
+    assert check(evidence(*seen, weight=25), "latency").verdict is Verdict.FAIL
+    tempered = [replace(a, discount=a.slow * (1 - 50 / 144)) for a in seen]
+    assert check(evidence(*tempered, weight=25), "latency").verdict is Verdict.INCONCLUSIVE
+
+
+def test_copies_that_came_late_in_one_burst_are_a_hold() -> None:
+    """Weak evidence of a share over the budget is no PASS of the shadow: its next looks will tell."""
+    burst = ArmCounts(100, 0, 25, 100, 1, discount=20)
+    found = evidence(burst, arm(100), weight=0)
+    assert check(found, "latency").verdict is Verdict.INCONCLUSIVE
 
 
 def test_a_slow_canary_fails_and_one_burst_of_the_machine_does_not() -> None:
