@@ -119,7 +119,7 @@ def test_bursts_of_a_busy_machine_do_not_condemn_a_canary() -> None:
 
 
 def test_copies_that_came_late_in_one_burst_are_a_hold() -> None:
-    """Weak evidence of a share over the budget is no PASS of the shadow: its next looks will tell."""
+    """Weak evidence of a share over the budget is no PASS of the shadow: the next looks tell."""
     burst = ArmCounts(100, 0, 25, 100, 1, discount=20)
     found = evidence(burst, arm(100), weight=0)
     assert check(found, "latency").verdict is Verdict.INCONCLUSIVE
