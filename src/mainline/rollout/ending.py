@@ -33,7 +33,8 @@ def abort(
     """Send all traffic to stable now; returns what `status` does, and `text`. May be called again.
 
     Takes no part in the order of commands: it works while a `stage` waits. A rollout of another
-    version than `version`, or none at all, is left alone.
+    version than `version`, or none at all, is left alone. Raises UsageError (2) where a person asks
+    it of a promotion; a job that names its `version` is told so, and changes nothing.
     """
     with opened(target, root) as there:
         now = there.read()
@@ -41,12 +42,23 @@ def abort(
             return {**there.observe(), "text": f"{said}: nothing was changed"}
         back = partial(transitions.rolled_back, status="aborted", reason=reason)
         new, shown = change(there, "aborted", back, by=by or who())
+        if new.provisional:
+            return {**there.observe(), "text": _promoted_already(new, version)}
         if not now.running:
             return {**there.observe(), "text": "No rollout was under way: nothing was changed"}
         followed = "traffic follows" if shown else "traffic does not follow yet, and will"
         stable = new.stable.version if new.stable else "stable"
         text = f"{now.version} is aborted, all traffic goes to {stable} ({followed})"
         return {**there.observe(), "text": text}
+
+
+def _promoted_already(now: State, version: str | None) -> str:
+    """What a job is told of a promotion; UsageError for a person, who wants it back."""
+    assert now.previous is not None
+    said, old = f"{now.version} is promoted already", now.previous.version
+    if version is None:
+        raise UsageError(said, f"Run `./mainline rollback`: its traffic goes back to {old}")
+    return f"{said}: nothing was changed; `./mainline rollback` takes it back to {old}"
 
 
 def rollback(

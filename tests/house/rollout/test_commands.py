@@ -348,6 +348,19 @@ def test_a_promotion_is_provisional_until_its_time_is_over(there: FakeTarget) ->
     assert rollout.settle(ROOT, target=there).verdict is PASS, "the same again"
 
 
+def test_a_promotion_is_not_aborted_and_the_way_back_is_named(there: FakeTarget) -> None:
+    """Who aborts it wants to go back: status 2 and the command; a dying job changes nothing."""
+    promote(there)
+    before = there.state
+    with pytest.raises(UsageError, match="v2 is promoted already") as caught:
+        rollout.abort(ROOT, target=there)
+    assert caught.value.status == 2
+    assert "./mainline rollback`: its traffic goes back to v1" in caught.value.remedy
+    said = rollout.abort(ROOT, target=there, version="v2")["text"]
+    assert "v2 is promoted already: nothing was changed" in said and "rollback" in said
+    assert there.state == before and served(there) == "v2"
+
+
 def test_labels_that_contradict_take_a_promotion_back(there: FakeTarget) -> None:
     """FAIL goes back to the warm version at once; labels that are not there only wait."""
     promote(there, warm_seconds=1000)
