@@ -25,7 +25,7 @@ from typing import Any
 import mainline
 from mainline.errors import MainlineError, NotMeasured, PlatformError
 from mainline.files import write_bytes, write_json, write_text
-from mainline.rollout import envoy
+from mainline.rollout import envoy, state
 
 MARK = "MAINLINE_HOST_ID"
 # A runner ends every process that carries this name when its job ends.
@@ -141,17 +141,17 @@ def ensure(target: Path, wait: float = 20.0) -> None:
     """
     require_platform()
     if not is_up(target):
-        sweep(target)
         try:
-            _write_files(target)
+            target.mkdir(parents=True, exist_ok=True)
+            # A command may come while the watcher brings things back, or two commands at once.
+            with state.locked(target, "host.lock", wait=wait):
+                if not is_up(target):
+                    _set_up(target)
         except OSError as error:
             raise HostError(
                 f"{target.name}/ cannot be set up ({error.strerror or error})",
                 "Give the folder to the user who runs this",
             ) from error
-        for port in ports(target).values():
-            _require_free(port)
-        _launch(target)
     deadline = time.monotonic() + wait
     while time.monotonic() < deadline:
         if is_up(target) and envoy_ready(target):
@@ -159,6 +159,30 @@ def ensure(target: Path, wait: float = 20.0) -> None:
         time.sleep(0.02)
     raise HostError(f"Envoy did not start ({last_line(target / 'log' / 'envoy.log')})",
                     f"Look into {target.name}/log/")  # fmt: skip
+
+
+def _set_up(target: Path) -> None:
+    sweep(target)
+    # What the guard counted was of processes that are gone, which is no loss of the new ones.
+    (target / "guard.json").unlink(missing_ok=True)
+    _write_files(target)
+    for port in ports(target).values():
+        _require_free(port)
+    _launch(target)
+
+
+def deserted(target: Path) -> bool:
+    """Whether the supervisor of this target was killed, and nobody has started another."""
+    pid = _supervisor_pid(target)
+    if pid is None:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
 
 
 def _require_free(port: int) -> None:

@@ -14,6 +14,7 @@ import os
 import shlex
 import shutil
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,8 +25,9 @@ from mainline.errors import UsageError
 from mainline.files import write_json, write_text
 from mainline.rollout import boot, handover, host, ship, state
 from mainline.rollout.local import LocalTarget
-from mainline.rollout.target import TargetError
+from mainline.rollout.target import Ask, TargetError
 
+READY_SECONDS = 60.0
 KEPT = 3  # so many of the last houses and artifacts stay, whatever refers to them
 # What the services of a host read from its environment, also after a boot.
 VARIABLES = ("MAINLINE_LOG", "MAINLINE_KEYS", "MAINLINE_WORKERS")
@@ -97,7 +99,21 @@ def up(folder: Path, restart: bool = False, booter: boot.Boot | None = None) -> 
             return f"{folder} is up: {host.url(folder)}"
         return restarted(folder)
     ensure(folder, booter)
-    return f"{folder} is up: {host.url(folder)}"
+    return f"{folder} is up: {host.url(folder)}{_answers(folder)}"
+
+
+def _answers(folder: Path) -> str:
+    """Wait until the version that has the traffic answers; what is to be said where it does not."""
+    target = LocalTarget(folder)
+    stable = target.read().stable
+    deadline = time.monotonic() + READY_SECONDS
+    while stable is not None and stable.port:
+        if target.ask(stable, [Ask("/readyz")])[0][0] == 200:
+            return f", {stable.version} answers"
+        if time.monotonic() >= deadline:
+            return f"; {stable.version} does not answer yet"
+        time.sleep(0.1)
+    return ""
 
 
 def ensure(folder: Path, booter: boot.Boot | None = None) -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 from mainline import environment, registry, settings
 from mainline.compare import base as bases
 from mainline.data import schema
-from mainline.errors import DataError, MainlineError
+from mainline.errors import DataError, MainlineError, RaceError, UsageError
 from mainline.evaluate import evaluate, predictions
 from mainline.files import digest_file, digest_tree
 from mainline.register import verify
@@ -138,7 +138,8 @@ def rehearse_version(
     """`mainline rollout rehearse`: every stage against replayed held-out rows, on this machine.
 
     What stands at `prod` is started first where nothing runs yet. Returns one verdict, a check for
-    each stage; raises PlatformError (23) where Envoy or supervisor cannot run.
+    each stage; raises PlatformError (23) where Envoy or supervisor cannot run, UsageError (2) where
+    `serving/` serves what no rehearsal started, RaceError (24) where another command is at work.
     """
     options = settings.load(root)
     if options.rollout.plan != "offline":
@@ -146,6 +147,7 @@ def rehearse_version(
     version = registry.find(root, options.model.name, name)
     admit.require(root, version)
     here = LocalTarget(root / "serving")
+    _require_stage(here)
     if down and not os.environ.get("MAINLINE_KEY"):
         # Nobody but this rehearsal asks its services, and they are gone after it: no key is needed.
         os.environ.setdefault("MAINLINE_KEYS", "")
@@ -160,12 +162,27 @@ def rehearse_version(
             rate=rate, golden=GOLDEN, connections=CONNECTIONS,
             on_progress=told, recorded=traffic.difference(version.digest, old), target=here.folder,
         )  # fmt: skip
+    except RaceError:
+        down = False  # what runs here is that of the other command
+        raise
     finally:
         if down:
-            rollout.down(root)
+            rollout.down(root, target=here)
     done = StepVerdict("rollout", tuple(map(_stage_check, found)), {"model": version.digest})
     done.write(root)
     return done
+
+
+def _require_stage(here: Target) -> None:
+    """Raise UsageError where something is served here that was not started by a rehearsal."""
+    if not here.observe()["up"]:
+        return
+    begun = [e for e in here.history() if e.get("event") in ("first", "started")]
+    if begun and begun[-1].get("by") != "rehearsal":
+        raise UsageError(
+            f"{here.address} serves {here.read().version}, which a rehearsal would end",
+            "Rehearse in another checkout, or run `./mainline rollout down` first",
+        )
 
 
 def _stable(root: Path, version: Version, there: Target, by: str | None) -> Path | None:

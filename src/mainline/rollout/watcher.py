@@ -1,6 +1,7 @@
 """The watcher: if the guard gives no sign of life for three seconds, all traffic goes to stable.
 
-`python -m mainline.rollout.watcher FOLDER`. It knows nothing else, so that little can break it.
+`python -m mainline.rollout.watcher FOLDER`. Envoy ends with the supervisor: one that was killed is
+started again. It knows nothing else, so that little can break it.
 supervisor's own event listeners tick every five seconds, which is too slow for this lease.
 """
 
@@ -16,6 +17,7 @@ from mainline.rollout import actions, host
 from mainline.rollout.state import boot_id, read
 
 EVERY_SECONDS = 0.2
+DESERTED_SECONDS = 1.0  # a target that is being ended on purpose has no supervisor for less
 
 
 def expired(target: Path, boot: str) -> bool:
@@ -52,10 +54,15 @@ def send_back(target: Path) -> None:
 def main(target: Path) -> None:
     """Watch for ever."""
     boot = boot_id()
+    missed = None
     # After a boot the guard gets as long for its first sign as for any other.
     time.sleep(actions.LEASE_SECONDS)
     while True:
         try:
+            missed = (missed or time.monotonic()) if host.deserted(target) else None
+            if missed and time.monotonic() - missed >= DESERTED_SECONDS:
+                host.ensure(target)
+                return  # that supervisor has a watcher of its own
             if expired(target, boot):
                 # A guard that is frozen may hold the lock: dead, it does not.
                 host.kill_program(target, "guard")

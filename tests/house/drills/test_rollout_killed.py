@@ -127,6 +127,25 @@ def test_a_killed_supervisor_leaves_nothing_in_the_way(live: Rig) -> None:
         assert live.until(lambda: client.totals.ok >= 50)
 
 
+def test_a_killed_supervisor_comes_back_and_condemns_nobody(live: Rig) -> None:
+    """In the middle of a stage, nobody there: the watcher starts it again, and traffic goes on.
+
+    The canary's process is another one now, which is no loss of it.
+    """
+    begin(live)
+    dead = (live.target / "supervisord.pid").read_text()
+    os.kill(int(dead), signal.SIGKILL)
+    assert live.until(lambda: (live.target / "supervisord.pid").read_text() != dead, 30)
+    both = {digest("a")[7:19], digest("b")[7:19]}
+    assert live.until(lambda: host.is_up(live.target) and rollout.status(live.root)["envoy"], 30)
+    with live.traffic() as client:
+        assert live.until(lambda: both <= set(client.totals.models), 30)
+        looks = len(live.looks())
+        assert live.until(lambda: len(live.looks()) > looks + 4)
+    assert live.state().running, live.state().reason
+    assert (client.totals.lost, set(client.totals.codes)) == (0, {200})
+
+
 @pytest.mark.slow
 def test_what_ran_comes_back_after_a_reboot(live: Rig) -> None:
     """Everything ended at once and started again: the same versions at the same weights."""
