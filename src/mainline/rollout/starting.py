@@ -72,7 +72,7 @@ def start(
     differs from stable on held-out rows (`spread.recorded`). `supersede` aborts a rollout of
     another version first. `rate` is requests a second where it is known better than the target
     knows it; `plan` a plan's name and why, where neither settings nor rate decide. `say` gets the
-    plan in one sentence before anything moves.
+    plan in one sentence before anything moves, and nothing where no service is to be started.
 
     The first version of all has no stable to be compared with: ready and right, it takes all
     traffic. Returns the verdict of step `rollout-start`; a version that does not get ready FAILs
@@ -91,17 +91,25 @@ def start(
         if name != "offline" and _served(there.read()) is None:
             planned = Check("plan", Verdict.PASS, "Nothing is served here: the first version takes "
                             "all traffic once it is ready and answers right")  # fmt: skip
-        if say:
-            say(planned.reason)
         if name == "offline":
+            _announce(say, planned)
             return _swap(there, wanted, policy, stages, planned, bool(seen["up"]))
         there.ensure()
         if (done := _known(there, wanted)) is not None:
             return done
-        _make_room(there, wanted, supersede)
+        now = there.read()
+        _require_room(now, supersede)
+        if not _is_stable(now, wanted):
+            _announce(say, planned)
+        _make_room(there, wanted)
         if (done := _known(there, wanted)) is not None:  # stable, merged again during a rollout
             return done
         return _launch(there, wanted, policy, stages, name, planned)
+
+
+def _announce(say: Callable[[str], None] | None, planned: Check) -> None:
+    if say:
+        say(planned.reason)
 
 
 def _planned(name: str, why: str, stages: Sequence[Stage], rate: float | None) -> Check:
@@ -124,12 +132,19 @@ def _known(there: Target, wanted: Wanted) -> StepVerdict | None:
     """The verdict on a version that is started or stable already; None for any other."""
     now = there.read()
     if now.running and now.canary and now.canary.digest == wanted.digest:
-        return one(STEP, "started", Verdict.PASS, f"{wanted.version} was started before")
-    if now.running or not (now.stable and now.stable.port and now.stable.digest == wanted.digest):
+        # Settings may have changed since; it goes on by the plan that it was started with.
+        said = f"{wanted.version} was started before, by the plan {now.plan_name}"
+        return one(STEP, "started", Verdict.PASS, said)
+    if now.running or not _is_stable(now, wanted):
         return None
     change(there, "unchanged", lambda s: transitions.same_model(s, wanted.version), by=wanted.by,
            version=wanted.version)  # fmt: skip
     return one(STEP, "started", Verdict.PASS, f"{wanted.version} is stable already")
+
+
+def _is_stable(now: State, wanted: Wanted) -> bool:
+    """Whether the model that is wanted serves as stable."""
+    return bool(now.stable and now.stable.port and now.stable.digest == wanted.digest)
 
 
 @contextlib.contextmanager
@@ -167,15 +182,18 @@ def _supersede(there: Target, wanted: Wanted) -> None:
     change(there, "aborted", back, by=wanted.by)
 
 
-def _make_room(there: Target, wanted: Wanted, supersede: bool) -> None:
+def _require_room(now: State, supersede: bool) -> None:
+    """Raise RaceError (24) where another version is rolled out that is not to be superseded."""
+    if now.running and not supersede:
+        raise RaceError(
+            f"{now.version} is being rolled out",
+            "Wait for it, use `--supersede`, or run `./mainline rollout abort`",
+        )
+
+
+def _make_room(there: Target, wanted: Wanted) -> None:
     """Send traffic back from a rollout that this one supersedes, and stop what is over."""
-    now = there.read()
-    if now.running:
-        if not supersede:
-            raise RaceError(
-                f"{now.version} is being rolled out",
-                "Wait for it, use `--supersede`, or run `./mainline rollout abort`",
-            )
+    if there.read().running:
         _supersede(there, wanted)
     change(there, "tidied", transitions.tidied)
     there.retire()

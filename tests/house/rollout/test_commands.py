@@ -113,6 +113,21 @@ def test_the_plan_is_chosen_by_the_rate_of_requests(
     assert ("nobody can say" in found.reason) == (rate is None)
 
 
+def test_a_plan_is_announced_only_where_something_is_started(there: FakeTarget) -> None:
+    """Started before by other settings, stable already, in another's way: nothing is said."""
+    said: list[str] = []
+    start(there, "v2", policy=policy(plan="canary"), say=said.append)
+    assert len(said) == 1
+    again = start(there, "v2", policy=policy(plan="blue-green"), say=said.append)
+    assert again.checks[0].reason == "v2 was started before, by the plan canary"
+    with pytest.raises(RaceError, match="v2 is being rolled out"):
+        start(there, "v3", say=said.append)
+    stable = start(there, "v1", supersede=True, say=said.append)
+    assert stable.checks[0].reason == "v1 is stable already"
+    assert start(there, "v1", say=said.append).verdict is PASS
+    assert len(said) == 1, said
+
+
 def test_bake_leaves_out_what_needs_traffic(there: FakeTarget) -> None:
     """Shadow pairs, then all traffic with the old version warm; other stages are not its own."""
     start(there, "v2", policy=policy(plan="bake"))
