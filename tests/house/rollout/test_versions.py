@@ -70,7 +70,8 @@ def test_a_rehearsal_that_is_refused_ends_nothing(
 def test_a_rehearsal_keeps_off_a_folder_that_serves(by: str, refused: bool) -> None:
     """What a person started there would be superseded and ended; a rehearsal's leftovers may be."""
     here = SimpleNamespace(
-        address="serving/", observe=lambda: {"up": True}, read=lambda: state.State(version="v1.0.0"),
+        address="serving/", observe=lambda: {"up": True},
+        read=lambda: state.State(version="v1.0.0"),
         history=lambda: [{"event": "started", "by": by}],
     )  # fmt: skip
     if not refused:
