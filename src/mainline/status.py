@@ -96,6 +96,18 @@ def _last_look(root: Path) -> dict[str, Any] | None:
         return None
 
 
+def _traffic(rollout: dict[str, Any]) -> str:
+    """Who has the traffic: shares while two versions serve, one version before and after."""
+    if rollout["status"] == "running":
+        if rollout["stage"]:
+            return f", {rollout['stage']} at {rollout['weight']}%"
+        return ", in no stage yet"
+    stable = rollout["stable"]
+    if not (rollout["up"] and stable and stable["port"]):
+        return ""
+    return f", {stable['version']} has all traffic"
+
+
 def _text(found: dict[str, Any]) -> str:
     should, does, rollout, looked = (
         found[k] for k in ("should_run", "does_run", "rollout", "monitor")
@@ -108,8 +120,7 @@ def _text(found: dict[str, Any]) -> str:
         *([f"refused     {should['refused']}"] if should and should["refused"] else []),
         "does run    " + (f"{does['version']} {short(does['digest'])}" if does else
                           "no rollout answers on this machine (a `serve` by hand is not asked)"),
-        f"rollout     {rollout['status']}" + (f", {rollout['stage']} at {rollout['weight']}%"
-                                              if rollout["stage"] else ""),
+        f"rollout     {rollout['status']}{_traffic(rollout)}",
         "monitor     " + (f"{looked['level']} as of {looked['as_of'][:10]}, asks for "
                           f"{looked['trigger']}" if looked else "not looked yet"),
     ]  # fmt: skip

@@ -65,6 +65,26 @@ def test_what_runs_is_held_against_the_tag(
     assert status.status(repository)["agree"]
 
 
+@pytest.mark.parametrize(
+    ("now", "line"),
+    [({"status": "running", "stage": "canary-5", "weight": 5}, "running, canary-5 at 5%"),
+     ({"status": "running"}, "running, in no stage yet"),
+     ({"status": "promoted", "stage": "promote", "weight": 0}, "promoted, v2 has all traffic"),
+     ({"status": "settled", "stage": "promote", "weight": 0}, "settled, v2 has all traffic"),
+     ({"status": "rolled-back", "stage": "canary-5"}, "rolled-back, v2 has all traffic"),
+     ({"status": "settled", "up": False}, "settled"),
+     ({"status": "settled", "stable": {"version": "v2", "digest": "sha256:b", "port": 0}},
+      "settled")],
+)  # fmt: skip
+def test_who_has_the_traffic_is_said(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, now: dict[str, object], line: str
+) -> None:
+    """A share only while two versions serve; what is promoted has it all, if anything runs."""
+    stable = {"version": "v2", "digest": "sha256:b", "port": 9000}
+    monkeypatch.setattr(rollout, "status", lambda root: {"up": True, "stable": stable, **now})
+    assert f"rollout     {line}\n" in status.status(repository)["text"]
+
+
 def test_who_vouches_for_production_is_said(repository: Path) -> None:
     """UNSIGNED aloud, or the key that the tag names; and what would be refused is said to be."""
     vouched.version(repository)
