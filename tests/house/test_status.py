@@ -76,13 +76,11 @@ def test_what_runs_is_held_against_the_tag(
      ({"status": "settled", "stable": {"version": "v2", "digest": "sha256:b", "port": 0}},
       "settled")],
 )  # fmt: skip
-def test_who_has_the_traffic_is_said(
-    repository: Path, monkeypatch: pytest.MonkeyPatch, now: dict[str, object], line: str
-) -> None:
+def test_who_has_the_traffic_is_said(now: dict[str, object], line: str) -> None:
     """A share only while two versions serve; what is promoted has it all, if anything runs."""
     stable = {"version": "v2", "digest": "sha256:b", "port": 9000}
-    monkeypatch.setattr(rollout, "status", lambda root: {"up": True, "stable": stable, **now})
-    assert f"rollout     {line}\n" in status.status(repository)["text"]
+    rollout = {"up": True, "stable": stable, "stage": None, **now}
+    assert f"{rollout['status']}{status._traffic(rollout)}" == line
 
 
 def test_who_vouches_for_production_is_said(repository: Path) -> None:
