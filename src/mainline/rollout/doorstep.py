@@ -6,17 +6,30 @@ Pythons: the launcher of the house then finds a right one, or names it.
 
 import hashlib
 import io
+import json
 import os
 import shutil
+import socket
 import sys
 import tarfile
 import tempfile
 
 
-def refuse(sentence):
-    """Say why not, as the launcher does, and end with 12."""
+def refuse(sentence, status=12):
+    """Say why not, as the launcher does, and end with `status`."""
     sys.stderr.write("mainline: " + sentence + "\n")
-    sys.exit(12)
+    sys.exit(status)
+
+
+def require_free(port):
+    """Refuse a port that another program has, before a folder is made for nothing."""
+    probe = socket.socket()
+    try:
+        probe.bind(("127.0.0.1", port))
+    except OSError:
+        refuse("Port %d of the host is taken. Choose another with `--port`." % port, 2)
+    finally:
+        probe.close()
 
 
 def unpack(content, house):
@@ -41,12 +54,18 @@ def unpack(content, house):
 
 def main(path, digest, options):
     """Bring the house there, then become its launcher, which sets its environment up."""
+    sys.stderr.write("mainline arrived\n")
+    sys.stderr.flush()
     content = sys.stdin.buffer.read()
     if hashlib.sha256(content).hexdigest() != digest:
         refuse("The house did not arrive whole. Run the same command again.")
     folder = os.path.realpath(os.path.expanduser(path))
     home = os.path.join(folder, "house")
     house = os.path.join(home, digest[:12])
+    port = json.loads(options).get("port")
+    # Where something was set up already, the port may be its own.
+    if port and not os.path.exists(os.path.join(folder, "host.json")):
+        require_free(port)
     try:
         os.makedirs(folder, exist_ok=True)
         there = set(os.listdir(folder))

@@ -26,6 +26,7 @@ from mainline.rollout.target import TargetError, lasting_folder
 PATHS = ("mainline", "src/mainline", "pyproject.toml", "requirements.txt", "requirements-uv.txt")
 INSTALL_SECONDS = 1800
 CALL_SECONDS = 180.0
+ARRIVED = "mainline arrived"  # what the doorstep says first
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ def install(
 
     Safe to call again. Raises what the host says: an old Python, a full disk, no Envoy.
     """
+    if port is not None:
+        machine.require_port(port)
     archive = house(root)
     digest = ship.archive_digest(archive)
     environ = {k: v for k in machine.VARIABLES if (v := os.environ.get(k))}
@@ -114,10 +117,16 @@ def _run(command: Sequence[str], found: Place, archive: bytes) -> str:
 
     def listen() -> None:
         assert process.stderr
+        # What ssh says before is no progress: its banner on a wrong host key becomes one sentence.
+        arrived = False
         for line in process.stderr:
-            said.append(line.decode("utf-8", "replace").rstrip())
-            if not said[-1].startswith("mainline: "):
-                console.progress(f"  {said[-1]}")
+            text = line.decode("utf-8", "replace").rstrip()
+            if text == ARRIVED:
+                arrived = True
+                continue
+            said.append(text)
+            if arrived and not text.startswith("mainline: "):
+                console.progress(f"  {text}")
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()

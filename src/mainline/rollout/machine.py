@@ -28,6 +28,7 @@ from mainline.rollout.local import LocalTarget
 from mainline.rollout.target import Ask, TargetError
 
 READY_SECONDS = 60.0
+LOWEST_PORT, HIGHEST_PORT = 1024, 65535
 KEPT = 3  # so many of the last houses and artifacts stay, whatever refers to them
 # What the services of a host read from its environment, also after a boot.
 VARIABLES = ("MAINLINE_LOG", "MAINLINE_KEYS", "MAINLINE_WORKERS")
@@ -52,11 +53,12 @@ def set_up(folder: Path, options: Mapping[str, Any], booter: boot.Boot | None = 
     """Make this house the folder's newest; what runs goes on as it is. What was done, as text.
 
     `options`: `port` (public, None for a free one), `system` (a unit of the system), `environ`.
-    Raises PlatformError (23) where Envoy or supervisor cannot run, UsageError for a taken port.
+    Raises PlatformError (23) where Envoy or supervisor cannot run, UsageError for a port that is
+    taken or out of range.
     """
     booter = booter or boot.Boot()
     host.require_platform()
-    if options.get("port"):
+    if options.get("port") is not None:
         _keep_port(folder, int(options["port"]))
     given = {k: v for k, v in (options.get("environ") or {}).items() if k in VARIABLES and v}
     write_json(folder / "environ.json", {**kept_environment(folder), **given})
@@ -79,7 +81,20 @@ def put_agent(folder: Path) -> None:
     write_text(folder / "agent", AGENT.format(source=source, python=shlex.quote(sys.executable)))
 
 
+def is_place(folder: Path) -> bool:
+    """Whether Mainline was ever installed, or served, in `folder`."""
+    return any((folder / name).exists() for name in ("agent", "host.json"))
+
+
+def require_port(port: int) -> None:
+    """Raise UsageError (2) for a port that no program of a user can have."""
+    if not LOWEST_PORT <= port <= HIGHEST_PORT:
+        raise UsageError(f"No public port can be {port}",
+                         f"Choose one from {LOWEST_PORT} to {HIGHEST_PORT}")  # fmt: skip
+
+
 def _keep_port(folder: Path, port: int) -> None:
+    require_port(port)
     found = _read(folder / "host.json")
     if found.get("public") == port:
         return
@@ -93,7 +108,12 @@ def _keep_port(folder: Path, port: int) -> None:
 
 
 def up(folder: Path, restart: bool = False, booter: boot.Boot | None = None) -> str:
-    """Envoy, guard, watcher and what ran; with `restart` the first three by the newest house."""
+    """Envoy, guard, watcher and what ran; with `restart` the first three by the newest house.
+
+    Raises TargetError (12) for a folder in which nothing was ever installed or rolled out.
+    """
+    if not is_place(folder):
+        raise TargetError(f"There is no Mainline at {folder}", "`./mainline host install` first")
     if host.is_up(folder):
         if not restart:
             return f"{folder} is up: {host.url(folder)}"
@@ -165,7 +185,7 @@ def uninstall(folder: Path, purge: bool, booter: boot.Boot | None = None) -> str
 
     Nothing outside the folder is touched, nor is one that is not Mainline's.
     """
-    if not any((folder / name).exists() for name in ("agent", "host.json")):
+    if not is_place(folder):
         raise TargetError(f"There is no Mainline in {folder}", "Nothing was removed")
     LocalTarget(folder).down()
     (booter or boot.Boot()).remove(folder, str(_read(folder / "boot.json").get("kind", "")))

@@ -148,7 +148,8 @@ def doorstep(
     script = Path(install.__file__).with_name("doorstep.py").read_text("utf-8")
     archive = content or ship.archive_of({"mainline": b"print('entered')\n"})
     digest_ = str(more.pop("digest", ship.archive_digest(archive)))
-    return subprocess.run([sys.executable, "-c", script, str(folder), digest_, "{}"],
+    options = json.dumps(more.pop("options", {}))
+    return subprocess.run([sys.executable, "-c", script, str(folder), digest_, options],
                           input=archive, capture_output=True, check=False, **more)  # fmt: skip
 
 
@@ -208,7 +209,50 @@ def test_a_taken_port_is_refused_before_anything_is_set_up(folder: Path) -> None
         taken.listen()
         with pytest.raises(UsageError, match="is taken"):
             machine.set_up(folder, {"port": taken.getsockname()[1]})
+        done = doorstep(folder / "new", options={"port": taken.getsockname()[1]})
+    assert done.returncode == 2 and b"is taken" in done.stderr
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("port", [0, 80, 99999])
+def test_a_port_out_of_range_is_not_said_to_be_taken(folder: Path, port: int) -> None:
+    """The range is named before anything is brought there, and the host holds to it as well."""
+    for act in (lambda: install.install(folder, str(folder), port),
+                lambda: machine.set_up(folder, {"port": port})):  # fmt: skip
+        with pytest.raises(UsageError, match=f"can be {port}") as caught:
+            act()
+        assert "from 1024 to 65535" in caught.value.remedy
+    assert not list(folder.iterdir())
+
+
+def test_a_folder_where_nothing_was_installed_is_not_brought_up(tmp_path: Path) -> None:
+    """A mistyped folder is not made: status 12 and how to install, as over ssh."""
+    with pytest.raises(MainlineError, match="There is no Mainline at") as caught:
+        install.up(tmp_path, str(tmp_path / "typo"))
+    assert caught.value.status == 12 and "host install" in caught.value.remedy
+    assert not (tmp_path / "typo").exists()
+
+
+def test_only_what_the_host_itself_says_is_progress(capfd: pytest.CaptureFixture[str]) -> None:
+    """ssh's banner on a wrong key is kept for the explanation, and shown to nobody."""
+    script = (
+        "import sys; say = lambda x: print(x, file=sys.stderr, flush=True);"
+        "say('@@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @@');"
+        "[say(x) for x in sys.argv[1:]]; sys.exit(255)"
+    )
+    heard: list[str] = []
+
+    def explain(status: int | None, said: str) -> MainlineError:
+        heard.append(said)
+        return MainlineError("Another host key")
+
+    place = install.Place("ssh://h/p", "/p", list, os.environ, explain, print, "python3")
+    for more in ([], ["mainline arrived", "making the environment"]):
+        with pytest.raises(MainlineError, match="Another host key"):
+            install._run([sys.executable, "-c", script, *more], place, b"")
+    shown = capfd.readouterr().err
+    assert "HAS CHANGED" in heard[0] and "HAS CHANGED" not in shown
+    assert shown.count("making the environment") == 1 and "arrived" not in shown
 
 
 def test_without_envoy_nothing_is_set_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
