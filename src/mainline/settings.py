@@ -164,7 +164,7 @@ class Serve(Section):
 
 
 Judged = Literal["errors", "latency", "predictions", "scores", "share"]
-STAGE_NAME = r"^[a-z][a-z0-9-]{0,38}[a-z0-9]$"
+STAGE_NAME = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]")
 
 
 class Stage(Section):
@@ -175,12 +175,20 @@ class Stage(Section):
     judged besides the canary's life and the log; null is all of it.
     """
 
-    name: str = Field(pattern=STAGE_NAME)
+    name: str
     weight: int = Field(ge=0, le=100)
     requests: int = Field(ge=0)
     min_seconds: float = Field(0, ge=0)
     max_seconds: float | None = Field(None, gt=0)
     judge: tuple[Judged, ...] | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not STAGE_NAME.fullmatch(value):
+            raise ValueError("a stage's name is 2 to 40 small letters, digits and hyphens, "
+                             "a letter first, no hyphen last")  # fmt: skip
+        return value
 
     @model_validator(mode="after")
     def _times(self) -> Stage:

@@ -27,6 +27,16 @@ def test_an_entry_point_is_found_under_src(tmp_path: Path) -> None:
     assert settings.entry_point(tmp_path, "own_one:build")() == 7
 
 
+@pytest.mark.parametrize("name", ["Canary 5", "5-canary", "c", "c" * 41, "canary-", "canary\n"])
+def test_a_bad_name_of_a_stage_is_a_sentence(name: str) -> None:
+    """What a name may be is said in words; a regular expression is nobody's remedy."""
+    with pytest.raises(ValidationError) as caught:
+        settings.Stage(name=name, weight=5, requests=1)
+    said = str(caught.value)
+    assert "a stage's name is 2 to 40 small letters" in said and "[a-z]" not in said
+    assert settings.Stage(name="canary-5", weight=5, requests=1).name == "canary-5"
+
+
 @pytest.mark.parametrize(
     ("name", "source", "said"),
     [
