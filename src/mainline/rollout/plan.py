@@ -62,10 +62,12 @@ def expected_seconds(stages: Sequence[Stage], rate: float) -> float:
 
 
 def spoken(seconds: float) -> str:
-    """A time for people: `40 seconds`, `3 hours`; `for ever` where nothing comes."""
+    """A time for people: `1 second`, `40 seconds`, `3 hours`; `for ever` where nothing comes."""
     if seconds == float("inf"):
         return "for ever (no requests come)"
     for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
+    # What takes any time at all is not said to take none.
+    whole = max(round(seconds), 1 if seconds > 0 else 0)
+    return "1 second" if whole == 1 else f"{whole} seconds"

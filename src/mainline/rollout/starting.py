@@ -114,7 +114,7 @@ def _announce(say: Callable[[str], None] | None, planned: Check) -> None:
 
 def _planned(name: str, why: str, stages: Sequence[Stage], rate: float | None) -> Check:
     took = plans.expected_seconds(stages, rate or 0.0)
-    if took < 1:
+    if not took:
         long = "a good version needs no time but its start"
     elif took < float("inf"):
         long = f"a good version needs about {plans.spoken(took)}"

@@ -113,6 +113,16 @@ def test_the_plan_is_chosen_by_the_rate_of_requests(
     assert ("nobody can say" in found.reason) == (rate is None)
 
 
+def test_a_plan_that_needs_requests_needs_time(there: FakeTarget) -> None:
+    """100 pairs at 119 a second take about a second; only a plan that needs nothing takes none."""
+    there.rate = 119.0
+    shadow = check(start(there, "v2", policy=policy(plan="shadow")), "plan").reason
+    assert shadow.endswith("a good version needs about 1 second")
+    rollout.abort(ROOT, target=there)
+    at_once = check(start(there, "v3", policy=policy(plan="blue-green")), "plan").reason
+    assert at_once.endswith("a good version needs no time but its start")
+
+
 def test_a_plan_is_announced_only_where_something_is_started(there: FakeTarget) -> None:
     """Started before by other settings, stable already, in another's way: nothing is said."""
     said: list[str] = []

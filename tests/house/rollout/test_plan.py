@@ -58,3 +58,5 @@ def test_the_expected_time_is_that_of_the_slowest_need() -> None:
     assert plan.expected_seconds(stages, 0.0) == float("inf")
     assert plan.spoken(float("inf")).startswith("for ever")
     assert (plan.spoken(40), plan.spoken(7200)) == ("40 seconds", "2 hours")
+    assert (plan.spoken(0.84), plan.spoken(0.1), plan.spoken(0)) == (
+        "1 second", "1 second", "0 seconds")  # fmt: skip
