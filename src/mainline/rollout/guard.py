@@ -278,7 +278,7 @@ class Guard:
             if young and not back and not self.process:
                 return "its process ended, and another was started"
             if self.process and (process["state"] not in LIVES or born != self.process):
-                return f"its process ended ({process['why']})"
+                return "its process ended" + (f" ({process['why']})" if process["why"] else "")
             if self.process and (grown := self._grown(state, self.process[0])):
                 return grown
         if seen and not seen.healthy and self.process:

@@ -147,6 +147,22 @@ def test_a_promotion_between_two_looks_is_counted_from_its_own_beginning(
     assert (watching.started, watching.process) == (7, None)
 
 
+@pytest.mark.parametrize(("why", "end"), [("", "ended"), ("Exited too quickly", "quickly)")])
+def test_a_process_that_ended_without_a_word_has_no_empty_brackets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str, end: str
+) -> None:
+    """supervisor often has no reason for an end; the sentence then says none."""
+    process = {"pid": 7, "start": 1, "state": "EXITED", "why": why}
+    monkeypatch.setattr(guard.host, "ports", lambda target: {"admin": 1})
+    monkeypatch.setattr(guard.host, "programs", lambda target: {"model-b": process})
+    monkeypatch.setattr(guard.envoy, "health", lambda admin: {})
+    monkeypatch.setattr(guard, "_younger", lambda *given: False)
+    watching = guard.Guard(tmp_path)
+    watching.process = [7, 1]
+    lost = watching._lost(state.State(), state.Arm("b", digest("b"), 1, "model-b"))
+    assert lost is not None and lost.startswith("its process ended") and lost.endswith(end)
+
+
 def test_a_process_is_younger_than_a_stage_by_its_own_age() -> None:
     """One that was started again after the stage began is told from the one that was ready."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
