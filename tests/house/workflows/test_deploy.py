@@ -314,8 +314,8 @@ def test_a_killed_run_is_ended_by_the_guard_and_told_by_the_schedule(
     run = fresh.deploy(event="schedule")
     well(run, "look", "rollback", "tell")
     assert (prod(fresh), at(fresh, "rejected")) == ("v1.0.0", "v1.2.0")
-    (pull,) = fresh.github.pulls()
-    assert pull["title"] == f"Revert {MODEL}@v1.2.0"
+    titles = [p["title"] for p in fresh.github.pulls()]
+    assert titles.count(f"Revert {MODEL}@v1.2.0") == 1, titles
     assert fresh.deploy(event="schedule").jobs() == {"look": "success"}
 
 
@@ -325,7 +325,7 @@ def _kill_in_stage(town: towns.Town, place: Place) -> None:
 
 
 def _until(done: Any) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 240
     while not done():
         assert time.monotonic() < deadline, "it did not come to that"
         time.sleep(0.05)
