@@ -69,6 +69,7 @@ def town(sample_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         made.merge(made.propose("seed", {PARAMS: ("\n  seed: 0", "\n  seed: 1")}))
         assert made.push("release").jobs() == RELEASED
         hub.git("fetch", "--quiet", "--tags", str(hub.origin))
+        close_pulls(made)
         yield made
 
 
@@ -90,6 +91,11 @@ def fresh(town: towns.Town) -> Iterator[towns.Town]:
     for tag in set(hub.git("tag").split()) - set(hub.tags()):
         hub.git("tag", "--delete", tag)
     town.github.releases.made[:] = json.loads(releases)
+    close_pulls(town)
+
+
+def close_pulls(town: towns.Town) -> None:
+    """Close what is open: also what was merged by Git alone, which the emulated GitHub leaves."""
     for pull in town.github.pulls():
         path = f"/repos/{forge.SLUG}/pulls/{pull['number']}"
         town.github.ask("PATCH", path, {"state": "closed"})
