@@ -492,7 +492,7 @@ def rollout_tell(
 
 @rollout.command("down")
 def rollout_down() -> None:
-    """Stop Envoy, guard and services on this machine."""
+    """Stop Envoy, guard and services of the target: that of MAINLINE_TARGET, else serving/ here."""
     from mainline.rollout import rollout as step
 
     step.down(root())

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from rollout.fake_target import Died, FakeTarget
 
+from mainline import cli
 from mainline.errors import RaceError, SettingsError, UsageError
 from mainline.rollout import rollout
 from mainline.settings import Rollout
@@ -334,6 +335,12 @@ def test_a_command_that_is_killed_anywhere_is_finished_by_the_same_commands(afte
         assert list(there.services.values()) == [digest("v2")], at
         moves = [e["stage"] for e in there.events if e["event"] == "stage"]
         assert moves == ["shadow", "canary-5"], "a weight was moved twice"
+
+
+def test_the_help_of_down_says_whose_processes_end() -> None:
+    """It follows MAINLINE_TARGET as every command does, and may end those of another machine."""
+    said = str(cli.rollout_down.__doc__)
+    assert "MAINLINE_TARGET" in said and "this machine" not in said
 
 
 @pytest.mark.parametrize("act", [rollout.abort, rollout.pause, rollout.resume])
