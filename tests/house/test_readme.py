@@ -19,6 +19,11 @@ def test_it_is_short() -> None:
     assert len(README.splitlines()) <= 150
 
 
+def test_the_rows_come_before_the_steps_that_read_them() -> None:
+    """A fresh clone has no rows: what brings them is named before the first step of the table."""
+    assert README.index("`./mainline data pull`") < README.index("| step | command |")
+
+
 def test_links_lead_somewhere() -> None:
     """Every relative link of README and docs names a file of the repository."""
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):

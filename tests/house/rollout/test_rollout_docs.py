@@ -42,6 +42,14 @@ def test_it_shows_all_commands_of_a_rollout() -> None:
     assert shown == every - by_workflows
 
 
+def test_it_says_who_moves_the_tag_and_what_a_rehearsal_shares() -> None:
+    """Stage by stage no tag moves, and start and rehearsal have one folder where none is set."""
+    part = PAGE.partition("## Stage by stage")[2].partition("\n## ")[0]
+    assert "`./mainline promote v1.1.0 --push`" in part and "`deploy.yml` does it" in part
+    assert "`serving/`" in part and "rehearsal" in part
+    assert "After a promotion `abort` changes nothing" in part
+
+
 def test_its_settings_are_valid_and_all_of_them() -> None:
     """The section of params.yaml is one that is read, with every key that there is."""
     policy = Rollout.model_validate(SETTINGS)
