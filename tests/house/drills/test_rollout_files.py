@@ -117,6 +117,11 @@ def test_a_share_unlike_its_weight_is_held(live: Rig) -> None:
     told = json.dumps({"gen": f"gen-{live.state().route}", "arm": "canary", "code": 200, "ms": 1,
                        "attempts": 1, "served": f"127.0.0.1:{live.arm('b').port}"})  # fmt: skip
     with live.traffic(rate=500) as client:
+        # Before the guard has looked at the stage it would take them for an earlier one's.
+        route = live.state().route
+        assert live.until(lambda: any(
+            e["generation"] == route and e["total"]["canary"] > 50 for e in live.looks()
+        ))  # fmt: skip
         with (live.target / "access.jsonl").open("a") as log:
             log.write(f"{told}\n" * 400)
         assert live.until(live.is_back)
