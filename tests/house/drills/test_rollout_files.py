@@ -50,6 +50,8 @@ def begin(live: Rig, stages: list[dict[str, Any]] = ENDLESS, **more: object) -> 
     """Version b takes half of the traffic."""
     assert live.start("b", policy=policy(stages=stages, **more)).verdict is Verdict.PASS
     assert live.stage("canary-50", 0.0).verdict is Verdict.INCONCLUSIVE
+    route = live.state().route  # lines of the log from before the guard's first look are no one's
+    assert live.until(lambda: any(e["generation"] == route for e in live.looks()))
 
 
 def share(live: Rig, requests: int = 600) -> float:
