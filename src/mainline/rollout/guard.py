@@ -51,7 +51,6 @@ class Guard:
         self.tries, self.tried, self.unread = 0, 0, 0
         self.process: list[int] | None = None
         self.mirrored: dict[str, int] | None = None
-        self.returning = False
         self.excused: dict[str, int] = {}
         self.memory: int | None = None
         self.access = Tail(target / "access.jsonl")
@@ -62,7 +61,12 @@ class Guard:
         self.promotion: Promotion | None = None
         kept = actions.read_progress(target)
         self.pace = Pace(kept.get("rate"))
-        self._resume(kept)
+        now = read(target)
+        self._resume(kept, now)
+        # A guard that finds a rollout under way without its own counts came with the machine. One
+        # that was here when it began saw its services ready, however soon its traffic came.
+        under_way = (now.running or now.provisional) and now.stage is not None
+        self.returning = under_way and self.started is None
 
     def _new_watch(self, limits: Any) -> Watch:
         folder = Path(os.environ.get("MAINLINE_LOG") or self.target / "predictions")
@@ -72,8 +76,7 @@ class Guard:
         slow_ms = float(limits.get("latency_ms", 250.0))
         return Watch(folder, expected, slow_ms, edges, join=Join())
 
-    def _resume(self, kept: dict[str, Any]) -> None:
-        state = read(self.target)
+    def _resume(self, kept: dict[str, Any], state: State) -> None:
         # Counts of another boot began with another log of Envoy's counters: count again.
         if kept.get("boot_id") != self.boot or kept.get("started") != state.started:
             return
@@ -188,8 +191,6 @@ class Guard:
         self.tries, self.tried, self.unread = 0, 0, 0
         self.process = self.mirrored = self.memory = self.promotion = None
         self.excused = {}
-        # A guard that finds a rollout under way without its own counts came with the machine.
-        self.returning = state.stage is not None
         self.watch = self._new_watch(state.limits)
         self.watch.skip()
 

@@ -50,8 +50,6 @@ def begin(live: Rig, stages: list[dict[str, Any]] = ENDLESS, **more: object) -> 
     """Version b takes half of the traffic."""
     assert live.start("b", policy=policy(stages=stages, **more)).verdict is Verdict.PASS
     assert live.stage("canary-50", 0.0).verdict is Verdict.INCONCLUSIVE
-    route = live.state().route  # lines of the log from before the guard's first look are no one's
-    assert live.until(lambda: any(e["generation"] == route for e in live.looks()))
 
 
 def share(live: Rig, requests: int = 600) -> float:
@@ -119,11 +117,6 @@ def test_a_share_unlike_its_weight_is_held(live: Rig) -> None:
     told = json.dumps({"gen": f"gen-{live.state().route}", "arm": "canary", "code": 200, "ms": 1,
                        "attempts": 1, "served": f"127.0.0.1:{live.arm('b').port}"})  # fmt: skip
     with live.traffic(rate=500) as client:
-        # Before the guard has looked at the stage it would take them for an earlier one's.
-        route = live.state().route
-        assert live.until(lambda: any(
-            e["generation"] == route and e["total"]["canary"] > 50 for e in live.looks()
-        ))  # fmt: skip
         with (live.target / "access.jsonl").open("a") as log:
             log.write(f"{told}\n" * 400)
         assert live.until(live.is_back)
