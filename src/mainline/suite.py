@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from mainline.variables import lent
 from mainline.verdict import Check, Verdict
 
 LONGEST = 300
@@ -112,22 +113,17 @@ def _aside(root: Path) -> Iterator[None]:
     Modules of tests are called `tests.data.test_x` wherever they stand: those that are loaded are
     put aside, so that neither side of a comparison runs the other's.
     """
-    names = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD", "MAINLINE_ROOT")
-    environ = {name: os.environ.pop(name, None) for name in names}
-    os.environ.update(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", MAINLINE_ROOT=str(root))
-    path, loaded = list(sys.path), _take_tests()
+    environ = {"PYTEST_ADDOPTS": None, "PYTEST_PLUGINS": None,
+               "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "MAINLINE_ROOT": str(root)}  # fmt: skip
+    path, loaded, said = list(sys.path), _take_tests(), io.StringIO()
     sys.path.insert(0, str(root / "src"))
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with lent(environ), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             yield
     finally:
         _take_tests()
         sys.modules.update(loaded)
         sys.path[:] = path
-        for name, value in environ.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 def _take_tests() -> dict[str, ModuleType]:

@@ -28,6 +28,7 @@ from mainline.rollout.steps import Place
 from mainline.rollout.target import Target, opened
 from mainline.serve import build
 from mainline.serve.batch import json_rows
+from mainline.variables import lent
 from mainline.verdict import Check, StepVerdict, read_verdict
 
 MOST_ROWS = 2000
@@ -148,16 +149,29 @@ def rehearse_version(
     admit.require(root, version)
     here = LocalTarget(root / "serving")
     _require_stage(here)
+    environ = {}
     if down and not os.environ.get("MAINLINE_KEY"):
         # Nobody but this rehearsal asks its services, and they are gone after it: no key is needed.
-        os.environ.setdefault("MAINLINE_KEYS", "")
+        environ["MAINLINE_KEYS"] = os.environ.get("MAINLINE_KEYS", "")
+    with lent(environ):
+        found = _rehearsed(root, version, here, down=down, rate=rate, told=told)
+    done = StepVerdict("rollout", tuple(map(_stage_check, found)), {"model": version.digest})
+    done.write(root)
+    return done
+
+
+def _rehearsed(
+    root: Path, version: Version, here: LocalTarget, *,
+    down: bool, rate: float | None, told: Told | None,
+) -> list[StepVerdict]:  # fmt: skip
+    """The verdicts of all stages; `down` ends what runs `here` afterwards."""
     try:
         bento = bento_of(root, version)
         stable = _stable(root, version, here, "rehearsal")
         traffic = traffic_of(root, [bento, *([stable] if stable else [])])
         assert version.digest is not None
         old = build.check(stable)["digest"] if stable else None
-        found = rehearse(
+        return rehearse(
             root, version.name, bento, version.digest, rows=traffic.rows, expected=traffic.answers,
             rate=rate, golden=GOLDEN, connections=CONNECTIONS,
             on_progress=told, recorded=traffic.difference(version.digest, old), target=here.folder,
@@ -168,9 +182,6 @@ def rehearse_version(
     finally:
         if down:
             rollout.down(root, target=here)
-    done = StepVerdict("rollout", tuple(map(_stage_check, found)), {"model": version.digest})
-    done.write(root)
-    return done
 
 
 def _require_stage(here: Target) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,6 +50,15 @@ def rehearsed(root: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> 
     with pytest.raises(type(error)):
         versions.rehearse_version(root, "v1.0.0")
     return ended
+
+
+def test_a_rehearsal_leaves_the_environment_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That nobody needs a key holds for its own services, and not for what comes after it."""
+    monkeypatch.delenv("MAINLINE_KEYS", raising=False)
+    rehearsed(tmp_path, monkeypatch, DataError("no model"))
+    assert "MAINLINE_KEYS" not in os.environ
 
 
 def test_a_rehearsal_ends_what_it_started_and_never_production(

@@ -28,11 +28,8 @@ Launch = Callable[..., AbstractContextManager[Any]]
 def root(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Path:
     """A folder with the project's settings and a file of keys of its own."""
     folder = tmp_path_factory.mktemp("keys")
-    text, changed = re.subn(
-        r"(?m)^  keys: null\b", "  keys: keys.json", (project / "params.yaml").read_text()
-    )
-    assert changed == 1
-    (folder / "params.yaml").write_text(text)
+    text = (project / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(text.replace("serve: {", "serve: {keys: keys.json, "))
     return folder
 
 
