@@ -269,10 +269,11 @@ class Guard:
         seen = health.get(cluster_name(arm.digest))
         process = host.programs(self.target).get(arm.program)
         if process is not None:
-            born = [int(process["pid"]), int(process["start"])]
+            pid = int(process["pid"])
+            born = [pid, memory.ticks(pid) or int(process["start"])]
             # It was ready when its stage began. One that is younger than that came back with the
             # machine, and takes its time: what is not there yet cannot be lost.
-            young = _younger(born[0], born[1], state)
+            young = _younger(pid, process["start"], state)
             back = young and self._supervisor_is_younger(state)
             if not self.process and (not young or (back and seen and seen.healthy)):
                 self.process = born

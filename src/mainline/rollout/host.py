@@ -15,7 +15,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import xmlrpc.client
 from collections.abc import Mapping, Sequence
@@ -33,6 +32,7 @@ DROPPED = ("RUNNER_TRACKING_ID",)
 PORTS = range(20_000, 32_000)
 RESERVE, RESERVE_BYTES = ".reserve", 2 << 20
 OWN = ("envoy", "guard", "watcher")
+SOCKETS = Path("/tmp")  # noqa: S108 (a socket of mode 0700, by user and folder)
 NEXT = "envoy-next"  # while one Envoy hands over to another
 OF_A_HOUSE = ("PYTHONPATH", "VIRTUAL_ENV", "MAINLINE_VENV")
 
@@ -97,11 +97,15 @@ def mark(target: Path) -> str:
 
 
 def socket_path(target: Path) -> Path:
-    """Its socket: in the target, or in the temporary folder where that path is too long."""
+    """Its socket: in the target, or in /tmp where that path is too long.
+
+    Never where $TMPDIR says or room was found: a login, a job and the boot must all meet there,
+    and a full disk must not hide it.
+    """
     path = target.resolve() / "supervisor.sock"
     if len(os.fsencode(path)) < 90:
         return path
-    return Path(tempfile.gettempdir()) / f"mainline-{os.getuid()}-{mark(target)}.sock"
+    return SOCKETS / f"mainline-{os.getuid()}-{mark(target)}.sock"
 
 
 def rpc(target: Path) -> Any:
@@ -172,17 +176,12 @@ def _set_up(target: Path) -> None:
 
 
 def deserted(target: Path) -> bool:
-    """Whether the supervisor of this target was killed, and nobody has started another."""
+    """Whether the supervisor of this target was killed, and nobody has started another.
+
+    Where nobody reaps it, as in a container without an init, its process id lives on.
+    """
     pid = _supervisor_pid(target)
-    if pid is None:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return False
+    return pid is not None and pid not in marked(target, pid)
 
 
 def _require_free(port: int) -> None:
@@ -434,16 +433,19 @@ def _supervisor_pid(target: Path) -> int | None:
         return None
 
 
-def marked(target: Path) -> list[int]:
-    """The processes of this target that live, found by the mark in their environment."""
+def marked(target: Path, pid: int | None = None) -> list[int]:
+    """The processes of this target that live, or `pid` if it is one: their environment has a mark.
+
+    One that has ended and that nobody has reaped has no environment any more.
+    """
     needle = f"{MARK}={mark(target)}".encode()
     if not Path("/proc/self/environ").exists():
         listing = subprocess.run(["ps", "eww", "-x", "-o", "pid=,command="],
                                  capture_output=True, check=False).stdout  # fmt: skip
-        lines = [line for line in listing.splitlines() if needle in line]
-        return [int(line.split()[0]) for line in lines if int(line.split()[0]) != os.getpid()]
+        listed = [int(line.split()[0]) for line in listing.splitlines() if needle in line]
+        return [p for p in listed if p != os.getpid() and pid in (None, p)]
     found = []
-    for folder in Path("/proc").iterdir():
+    for folder in [Path(f"/proc/{pid}")] if pid else Path("/proc").iterdir():
         if folder.name.isdigit() and int(folder.name) != os.getpid():
             with contextlib.suppress(OSError):
                 if needle in (folder / "environ").read_bytes().split(b"\0"):

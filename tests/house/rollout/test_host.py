@@ -391,7 +391,9 @@ def test_a_machine_from_nothing_to_nothing(
         done = subprocess.run(words, check=False, capture_output=True, text=True, env=bare)
         assert done.returncode == 0, done.stderr
         back = hosted(repository, address, "status")["host"]
-        assert (back["weight"], back["envoy"], back["status"]) == (50, True, "running")
+        assert (back["weight"], back["envoy"], back["status"]) == (50, True, "running"), back[
+            "reason"
+        ]
         assert set(back["processes"]) == {*host.OWN, a, b}
         assert {a, b, "envoy"} <= set(hosted(repository, address, "logs")["logs"])
 
@@ -429,6 +431,7 @@ def _serve(root: Path, address: str, name: str, weight: int) -> None:
             wanted = replace(now, status="running", canary=arm, stage="half", weight=weight,
                              started=now.generation + 1, hold_seconds=600.0,
                              limits={"error_budget": 0.02, "latency_ms": 250})  # fmt: skip
+            wanted = state.held(wanted)
         assert target.apply(now, wanted, "test", {})[1]
 
 
@@ -450,3 +453,28 @@ def test_a_folder_of_this_machine_is_set_up_the_same_way(repository: Path, tmp_p
         if folder.exists():
             host.down(folder)
             shutil.rmtree(folder)
+
+
+def test_a_supervisor_that_has_ended_and_that_nobody_reaps_is_missed(tmp_path: Path) -> None:
+    """In a container without an init its process id lives on; one that carries the mark lives."""
+    command = [sys.executable, "-c", "input()"]
+    environ = {**os.environ, host.MARK: host.mark(tmp_path)}
+    with subprocess.Popen(command, env=environ, stdin=subprocess.PIPE) as supervisor:
+        (tmp_path / "supervisord.pid").write_text(str(supervisor.pid))
+        assert not host.deserted(tmp_path)
+        supervisor.kill()
+        os.waitid(os.P_PID, supervisor.pid, os.WEXITED | os.WNOWAIT)
+        os.kill(supervisor.pid, 0)
+        assert host.deserted(tmp_path)
+
+
+def test_the_way_to_the_supervisor_hangs_on_no_variable_and_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the folder's path is too long for a socket, every process finds the same other one."""
+    deep = tmp_path / ("deep" * 25)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: pytest.fail("asks where there is room"))
+    found = {host.socket_path(deep)}
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert found == {host.socket_path(deep)}
+    assert len(os.fsencode(found.pop())) < 90
