@@ -7,7 +7,6 @@ answers. Any request that was mirrored is logged by both models under one reques
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mainline.rollout.follow import Follower, read_line
 from mainline.rollout.join import Join
-from mainline.rollout.spread import Spread
+from mainline.rollout.spread import Moments, Spread
 
 if TYPE_CHECKING:
     from mainline.rollout.parity import Parity
@@ -27,33 +26,6 @@ WAITING = 20_000  # requests of which halves of pairs are remembered
 MOST_ROWS = 1000  # of one request that wait for their other half
 # The same row scored alone or among others may differ in the last bits of a sum, and in no more.
 EXACT = 1e-9
-
-
-@dataclass
-class Pairs:
-    """Sums over pairs of shadow minus stable (their first score)."""
-
-    n: int = 0
-    total: float = 0.0
-    squares: float = 0.0
-
-    def add(self, difference: float) -> None:
-        """Add one pair."""
-        self.n += 1
-        self.total += difference
-        self.squares += difference * difference
-
-    @property
-    def mean(self) -> float:
-        """The mean difference; 0 of nothing."""
-        return self.total / self.n if self.n else 0.0
-
-    @property
-    def sd(self) -> float:
-        """The standard deviation of the differences; 0 of fewer than two."""
-        if self.n < 2:
-            return 0.0
-        return math.sqrt(max(0.0, (self.squares - self.n * self.mean**2) / (self.n - 1)))
 
 
 @dataclass
@@ -93,7 +65,7 @@ class Watch:
     expected: Mapping[str, Sequence[Sequence[float]]]
     slow_ms: float
     edges: Sequence[float] = ()
-    pairs: Pairs = field(default_factory=Pairs)
+    pairs: Moments = field(default_factory=Moments)
     seen: dict[str, Seen] = field(default_factory=dict)
     timings: dict[str, Timing] = field(default_factory=dict)
     spreads: dict[str, Spread] = field(default_factory=dict)
@@ -174,7 +146,7 @@ class Watch:
             half = other[1].pop(0)
             if not other[1]:
                 del self._waiting[request]
-            self.pairs.add(score - half if arm == "shadow" else half - score)
+            self.pairs.take(score - half if arm == "shadow" else half - score)
 
     def to_dict(self) -> dict[str, Any]:
         """What a restarted guard needs to go on; halves of pairs are forgotten."""
@@ -190,7 +162,7 @@ class Watch:
 
     def resume(self, document: Mapping[str, Any]) -> None:
         """Go on from what to_dict gave."""
-        self.pairs = Pairs(**document["pairs"])
+        self.pairs = Moments(**document["pairs"])
         self.seen = {k: Seen(**v) for k, v in document["seen"].items()}
         self.timings = {k: Timing(**v) for k, v in document["timings"].items()}
         self.spreads = {k: Spread(**v) for k, v in document["spreads"].items()}

@@ -13,16 +13,40 @@ MOST_DECISIONS = 50  # a regression decides on a number, which is no class to be
 
 
 @dataclass
-class Spread:
-    """Answers counted one by one: `n` scores, their sum and sum of squares, and their range.
+class Moments:
+    """The number of values, their sum and their sum of squares."""
+
+    n: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+
+    def take(self, value: float) -> None:
+        """Take one value."""
+        self.n += 1
+        self.total += value
+        self.squares += value * value
+
+    @property
+    def mean(self) -> float:
+        """The mean; 0 of nothing."""
+        return self.total / self.n if self.n else 0.0
+
+    @property
+    def sd(self) -> float:
+        """The standard deviation; 0 of fewer than two."""
+        if self.n < 2:
+            return 0.0
+        return math.sqrt(max(0.0, (self.squares - self.n * self.mean**2) / (self.n - 1)))
+
+
+@dataclass
+class Spread(Moments):
+    """Answers counted one by one: the moments of their scores, their range, and their parts.
 
     `bins` (k + 1,) counts scores by the `edges` (k,) given to `add`; `decided` counts decisions by
     their text, and is None when there were too many different ones.
     """
 
-    n: int = 0
-    total: float = 0.0
-    squares: float = 0.0
     low: float | None = None
     high: float | None = None
     bins: list[int] = field(default_factory=list)
@@ -30,9 +54,7 @@ class Spread:
 
     def add(self, score: float, decision: object = None, edges: Sequence[float] = ()) -> None:
         """Count one answer; `edges` must be the same at each call."""
-        self.n += 1
-        self.total += score
-        self.squares += score * score
+        self.take(score)
         if self.low is None or score < self.low:
             self.low = score
         if self.high is None or score > self.high:
@@ -46,18 +68,6 @@ class Spread:
             self.decided[name] = self.decided.get(name, 0) + 1
             if len(self.decided) > MOST_DECISIONS:
                 self.decided = None
-
-    @property
-    def mean(self) -> float:
-        """The mean score; 0 of nothing."""
-        return self.total / self.n if self.n else 0.0
-
-    @property
-    def sd(self) -> float:
-        """The standard deviation of the scores; 0 of fewer than two."""
-        if self.n < 2:
-            return 0.0
-        return math.sqrt(max(0.0, (self.squares - self.n * self.mean**2) / (self.n - 1)))
 
     def to_dict(self) -> dict[str, Any]:
         """For the record; `Spread(**document)` is this one again."""

@@ -14,10 +14,9 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
-from rollout.rig import Rig, rig
+from rollout.rig import Rig
 
 from mainline.rollout import envoy, host, rollout
 
@@ -30,11 +29,10 @@ VICTIMS = ("job", "guard", "envoy", "canary", "supervisor", "all")
 CUTS = ("envoy", "supervisor", "all")
 
 
-@pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """One target with version a live."""
-    with rig(tmp_path_factory.mktemp("anytime")) as found:
-        yield found
+@pytest.fixture
+def live(module_rig: Rig) -> Rig:
+    """The target as the drill before left it: each ends with one version live."""
+    return module_rig
 
 
 def strike(live: Rig, victim: str, job: object) -> None:

@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from rollout.rig import ROWS, Rig, digest, policy
 
-import pytest
-from rollout.rig import ROWS, Rig, digest, policy, rig
-
-from mainline.rollout import host, rollout, state
+from mainline.rollout import host, state
 from mainline.verdict import Verdict
 
 ONE = [
     {"name": "canary-50", "weight": 50, "requests": 1000},
     {"name": "promote", "weight": 100, "requests": 0},
 ]
-
-
-@pytest.fixture(scope="module")
-def module_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """One target with version a live."""
-    with rig(tmp_path_factory.mktemp("arms")) as found:
-        yield found
-
-
-@pytest.fixture
-def live(module_rig: Rig) -> Iterator[Rig]:
-    """Version a live and in order, before and after."""
-    yield module_rig
-    if module_rig.state().running:
-        rollout.abort(module_rig.root)
-    if module_rig.state().stable.version != "a":  # type: ignore[union-attr]
-        rollout.rollback(module_rig.root)
-    rollout.tidy(module_rig.root)
-    module_rig.turn("a", "good")
 
 
 def ended(live: Rig, reason: str) -> None:

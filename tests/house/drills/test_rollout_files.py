@@ -8,48 +8,21 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rollout.rig import Rig, digest, policy, rig
+from rollout.rig import Rig, digest
 
 from mainline.errors import MainlineError
 from mainline.rollout import envoy, host, rollout
 from mainline.verdict import Verdict
 
-ENDLESS = [
-    {"name": "canary-50", "weight": 50, "requests": 10_000_000},
-    {"name": "promote", "weight": 100, "requests": 0},
-]
 SHORT = [
     {"name": "canary-50", "weight": 50, "requests": 600},
     {"name": "promote", "weight": 100, "requests": 0},
 ]
-
-
-@pytest.fixture(scope="module")
-def module_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """One target with version a live."""
-    with rig(tmp_path_factory.mktemp("files")) as found:
-        yield found
-
-
-@pytest.fixture
-def live(module_rig: Rig) -> Iterator[Rig]:
-    """Version a live and in order, before and after."""
-    yield module_rig
-    if module_rig.state().running:
-        rollout.abort(module_rig.root)
-    rollout.tidy(module_rig.root)
-    assert module_rig.until(lambda: rollout.status(module_rig.root)["envoy"])
-
-
-def begin(live: Rig, stages: list[dict[str, Any]] = ENDLESS, **more: object) -> None:
-    """Version b takes half of the traffic."""
-    assert live.start("b", policy=policy(stages=stages, **more)).verdict is Verdict.PASS
-    assert live.stage("canary-50", 0.0).verdict is Verdict.INCONCLUSIVE
 
 
 def share(live: Rig, requests: int = 600) -> float:
@@ -99,7 +72,7 @@ def test_a_damaged_route_file_moves_no_traffic_and_is_mended(
     live: Rig, damage: Callable[[str], str], put: Callable[[Path, str], Any]
 ) -> None:
     """Whatever is written over the route file: no request is lost, the weights are as they were."""
-    begin(live)
+    live.begin()
     path = live.target / "xds" / "rds.json"
     whole = resources(path)
     with live.traffic(rate=300) as client:
@@ -113,7 +86,7 @@ def test_a_damaged_route_file_moves_no_traffic_and_is_mended(
 
 def test_a_share_unlike_its_weight_is_held(live: Rig) -> None:
     """A log in which the canary has more requests than its weight promises is no PASS."""
-    begin(live, SHORT, hold_seconds=4.0)
+    live.begin(SHORT, hold_seconds=4.0)
     told = json.dumps({"gen": f"gen-{live.state().route}", "arm": "canary", "code": 200, "ms": 1,
                        "attempts": 1, "served": f"127.0.0.1:{live.arm('b').port}"})  # fmt: skip
     with live.traffic(rate=500) as client:
@@ -126,7 +99,7 @@ def test_a_share_unlike_its_weight_is_held(live: Rig) -> None:
 
 def test_a_torn_log_is_held(live: Rig) -> None:
     """Lines that cannot be read are no reason to go on."""
-    begin(live, SHORT, hold_seconds=4.0)
+    live.begin(SHORT, hold_seconds=4.0)
     with live.traffic(rate=500) as client:
         with (live.target / "access.jsonl").open("a") as log:
             log.write('{"gen": "gen-\n' * 50)
@@ -137,7 +110,7 @@ def test_a_torn_log_is_held(live: Rig) -> None:
 
 def test_a_log_that_stops_is_held(live: Rig) -> None:
     """Traffic flows and its log does not come: nothing is known, so nothing passes."""
-    begin(live, SHORT, hold_seconds=4.0)
+    live.begin(SHORT, hold_seconds=4.0)
     log = live.target / "access.jsonl"
     log.rename(log.with_name("access.9.jsonl"))
     log.mkdir()
@@ -156,7 +129,7 @@ def test_a_log_that_stops_is_held(live: Rig) -> None:
 @pytest.mark.parametrize("how", ["rotated", "deleted"])
 def test_a_log_that_is_rotated_or_deleted_is_gone_on_with(live: Rig, how: str) -> None:
     """The guard counts on in the new file; after a rotation nothing is missing."""
-    begin(live)
+    live.begin()
     log = live.target / "access.jsonl"
     with live.traffic(rate=300) as client:
         assert live.until(lambda: client.totals.ok > 200)
@@ -180,7 +153,7 @@ def test_a_log_that_is_rotated_or_deleted_is_gone_on_with(live: Rig, how: str) -
 
 def test_a_late_log_is_waited_for(live: Rig) -> None:
     """A log that stands still for a while costs time, and nothing else."""
-    begin(live, SHORT)
+    live.begin(SHORT)
     with live.traffic(rate=500):
         os.kill(live.pid("guard"), signal.SIGSTOP)
         time.sleep(1.5)

@@ -25,22 +25,9 @@ def live(tmp_path: Path) -> Iterator[Rig]:
         yield found
 
 
-# More requests than a drill sends, so that the stage goes on until something happens.
-ENDLESS = [
-    {"name": "canary-50", "weight": 50, "requests": 10_000_000},
-    {"name": "promote", "weight": 100, "requests": 0},
-]
-
-
-def begin(live: Rig) -> None:
-    """Version b takes half of the traffic, and is not judged for long."""
-    assert live.start("b", policy=policy(stages=ENDLESS)).verdict is Verdict.PASS
-    assert live.stage("canary-50", 0.0).verdict is Verdict.INCONCLUSIVE
-
-
 def test_a_killed_canary_loses_no_request_and_is_rolled_back(live: Rig) -> None:
     """The canary is killed with -9 under traffic: its share falls back to stable."""
-    begin(live)
+    live.begin()
     with live.traffic() as client:
         assert live.until(lambda: client.totals.models.get(digest("b")[7:19], 0) > 100)
         os.kill(live.pid(live.state().canary.program), signal.SIGKILL)  # type: ignore[union-attr]
@@ -53,7 +40,7 @@ def test_a_killed_canary_loses_no_request_and_is_rolled_back(live: Rig) -> None:
 @pytest.mark.slow
 def test_a_guard_that_is_killed_comes_back_and_goes_on(live: Rig) -> None:
     """A guard killed with -9 is started again and counts on from where it was."""
-    begin(live)
+    live.begin()
     with live.traffic(rate=300):
         assert live.until(lambda: bool(live.looks()) and live.looks()[-1]["total"]["canary"] > 100)
         before, pid = live.looks()[-1]["total"]["canary"], live.pid("guard")
@@ -66,7 +53,7 @@ def test_a_guard_that_is_killed_comes_back_and_goes_on(live: Rig) -> None:
 @pytest.mark.parametrize("how", [pytest.param("stopped", marks=pytest.mark.slow), "frozen"])
 def test_a_guard_that_is_gone_is_noticed_by_its_lease(live: Rig, how: str) -> None:
     """Without a guard nobody judges, so the watcher sends all traffic to stable."""
-    begin(live)
+    live.begin()
     assert live.until(lambda: bool(live.looks()))
     if how == "stopped":
         host.rpc(live.target).stopProcess("guard")
@@ -95,7 +82,7 @@ runpy.run_module("mainline.rollout.guard", run_name="__main__")
 @pytest.mark.slow
 def test_a_guard_that_is_stuck_with_the_lock_does_not_keep_it(live: Rig) -> None:
     """The watcher ends a guard that holds the lock and gives no sign of life."""
-    begin(live)
+    live.begin()
     command = {"command": [sys.executable, "-c", STUCK], "directory": str(live.target)}
     (live.target / "programs" / "guard.json").write_text(json.dumps(command))
     host.kill_program(live.target, "guard")
@@ -105,7 +92,7 @@ def test_a_guard_that_is_stuck_with_the_lock_does_not_keep_it(live: Rig) -> None
 
 def test_a_killed_envoy_comes_back_at_its_weights(live: Rig) -> None:
     """Envoy killed with -9 is started again and reads the same weights from its files."""
-    begin(live)
+    live.begin()
     pid = live.pid("envoy")
     os.kill(pid, signal.SIGKILL)
     assert live.until(lambda: live.pid("envoy") not in (0, pid) and host.envoy_ready(live.target))
@@ -132,7 +119,7 @@ def test_a_killed_supervisor_comes_back_and_condemns_nobody(live: Rig) -> None:
 
     The canary's process is another one now, which is no loss of it.
     """
-    begin(live)
+    live.begin()
     dead = (live.target / "supervisord.pid").read_text()
     os.kill(int(dead), signal.SIGKILL)
     assert live.until(lambda: (live.target / "supervisord.pid").read_text() != dead, 30)
@@ -149,7 +136,7 @@ def test_a_killed_supervisor_comes_back_and_condemns_nobody(live: Rig) -> None:
 @pytest.mark.slow
 def test_what_ran_comes_back_after_a_reboot(live: Rig) -> None:
     """Everything ended at once and started again: the same versions at the same weights."""
-    begin(live)
+    live.begin()
     route = live.state().route
     rollout.down(live.root)
     assert not host.marked(live.target)
@@ -163,7 +150,7 @@ def test_what_ran_comes_back_after_a_reboot(live: Rig) -> None:
 
 def test_canary_and_envoy_killed_together_come_back_at_stable(live: Rig) -> None:
     """Both killed with -9: Envoy comes back, the canary was lost, and stable answers."""
-    begin(live)
+    live.begin()
     assert live.until(lambda: bool(live.looks()))
     pids = [live.pid("envoy"), live.pid(live.arm("b").program)]
     for pid in pids:
@@ -178,7 +165,7 @@ def test_a_reboot_in_the_middle_brings_back_what_ran(live: Rig) -> None:
 
     The time for which the stage is held goes on by the clock on the wall.
     """
-    begin(live)
+    live.begin()
     route = live.state().route
     host.sweep(live.target)
     path = live.target / "rollout.json"

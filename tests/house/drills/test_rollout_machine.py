@@ -11,21 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rollout.rig import Rig, policy, rig
+from rollout.rig import rig
 
 from mainline.rollout import host
 from mainline.verdict import Verdict
-
-ENDLESS = [
-    {"name": "canary-50", "weight": 50, "requests": 10_000_000},
-    {"name": "promote", "weight": 100, "requests": 0},
-]
-
-
-def begin(live: Rig, stages: list[dict[str, object]] = ENDLESS, **more: object) -> None:
-    """Version b takes half of the traffic."""
-    assert live.start("b", policy=policy(stages=stages, **more)).verdict is Verdict.PASS
-    assert live.stage("canary-50", 0.0).verdict is Verdict.INCONCLUSIVE
 
 
 @pytest.fixture
@@ -58,7 +47,7 @@ def fill(folder: Path) -> Path:
 def test_a_full_disk_does_not_keep_traffic_at_the_canary(disk: Path) -> None:
     """Nothing can be written any more: traffic goes back, with what was kept in reserve."""
     with rig(disk) as live:
-        begin(live)
+        live.begin()
         with live.traffic(rate=300) as client:
             assert live.until(lambda: bool(live.looks()))
             filler = fill(disk)
@@ -80,7 +69,7 @@ runpy.run_module("mainline.rollout." + sys.argv[0], run_name="__main__")
 def test_a_watcher_that_can_write_nothing_ends_the_canary(tmp_path: Path) -> None:
     """Even without a reserve: the canary is ended, and stable answers in its place."""
     with rig(tmp_path) as live:
-        begin(live)
+        live.begin()
         for name in ("watcher", "guard"):
             command = [sys.executable, "-c", WITHOUT_ROOM, name]
             document = {"command": command, "directory": str(live.target)}
@@ -110,7 +99,7 @@ def test_a_clock_that_jumps_ends_no_stage(
     (tmp_path / "shift").write_text(str(days * 86400.0))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     with rig(tmp_path / "place") as live:
-        begin(live, hold_seconds=5.0)
+        live.begin(hold_seconds=5.0)
         with live.traffic(rate=200) as client:
             assert live.until(lambda: len(live.looks()) > 3)
             jumped = [e["t"] for e in live.looks()][-1] - time.time()

@@ -9,11 +9,11 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rollout.rig import ROWS, Rig, argv, digest, policy, rig
+from rollout.rig import ROWS, Rig, argv, digest, policy
 
 from mainline.errors import MainlineError, RaceError, UsageError
 from mainline.rollout import host, local, rollout
@@ -29,24 +29,6 @@ QUICK = [
     {"name": "promote", "weight": 100, "requests": 0},
 ]
 AT_ONCE = [{"name": "promote", "weight": 100, "requests": 0}]
-
-
-@pytest.fixture(scope="module")
-def module_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """One target with version a live."""
-    with rig(tmp_path_factory.mktemp("order")) as found:
-        yield found
-
-
-@pytest.fixture
-def live(module_rig: Rig) -> Iterator[Rig]:
-    """Version a live and in order, before and after."""
-    yield module_rig
-    if module_rig.state().running:
-        rollout.abort(module_rig.root)
-    if module_rig.state().stable.version != "a":  # type: ignore[union-attr]
-        rollout.rollback(module_rig.root)
-    rollout.tidy(module_rig.root)
 
 
 def test_two_merges_during_a_rollout_end_at_the_newest(live: Rig) -> None:

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,11 @@ STAGES = [
     {"name": "shadow", "weight": 0, "requests": 100},
     {"name": "canary-5", "weight": 5, "requests": 300},
     {"name": "canary-50", "weight": 50, "requests": 1000},
+    {"name": "promote", "weight": 100, "requests": 0},
+]
+# More requests than a drill sends, so that the stage goes on until something happens.
+ENDLESS = [
+    {"name": "canary-50", "weight": 50, "requests": 10_000_000},
     {"name": "promote", "weight": 100, "requests": 0},
 ]
 
@@ -91,6 +96,21 @@ class Rig:
         known = expected("a", name)
         return rollout.start(self.root, name, self.artifact, digest(name), command=argv(name, mode),
                              expected=known, **more)  # fmt: skip
+
+    def begin(self, stages: Sequence[dict[str, Any]] = ENDLESS, **more: Any) -> None:
+        """Give version b half of the traffic; `more` goes to the policy."""
+        assert self.start("b", policy=policy(stages=stages, **more)).verdict is Verdict.PASS
+        assert self.stage("canary-50", 0.0).verdict is Verdict.INCONCLUSIVE
+
+    def put_in_order(self) -> None:
+        """End what goes on: version a is live again, alone, and good."""
+        if self.state().running:
+            rollout.abort(self.root)
+        if self.state().stable.version != "a":  # type: ignore[union-attr]
+            rollout.rollback(self.root)
+        rollout.tidy(self.root)
+        self.turn("a", "good")
+        assert self.until(lambda: rollout.status(self.root)["envoy"])
 
     def rehearse(self, name: str, mode: str = "good", **more: Any) -> list[StepVerdict]:
         """Take version `name` through all stages under replayed traffic."""

@@ -69,36 +69,15 @@ def town(sample_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         made.merge(made.propose("seed", {PARAMS: ("\n  seed: 0", "\n  seed: 1")}))
         assert made.push("release").jobs() == RELEASED
         hub.git("fetch", "--quiet", "--tags", str(hub.origin))
-        close_pulls(made)
+        made.close()
         yield made
 
 
 @pytest.fixture
 def fresh(town: towns.Town) -> Iterator[towns.Town]:
-    """The town, whose tags and branches are afterwards as they were."""
-    hub = town.hub
-    kept = hub.git("for-each-ref", "--format=%(objectname) %(refname)", where=hub.origin)
-    releases = json.dumps(town.github.releases.made)
-    yield town
-    hub.variables, hub.secrets = {}, {}
-    for line in hub.git("for-each-ref", "--format=%(refname)", where=hub.origin).splitlines():
-        hub.git("update-ref", "-d", line, where=hub.origin)
-    for line in kept.splitlines():
-        commit, ref = line.split()
-        hub.git("update-ref", ref, commit, where=hub.origin)
-    hub.git("switch", "--quiet", "--force", "main")
-    hub.git("reset", "--quiet", "--hard", hub.git("rev-parse", "main", where=hub.origin))
-    for tag in set(hub.git("tag").split()) - set(hub.tags()):
-        hub.git("tag", "--delete", tag)
-    town.github.releases.made[:] = json.loads(releases)
-    close_pulls(town)
-
-
-def close_pulls(town: towns.Town) -> None:
-    """Close what is open: also what was merged by Git alone, which the emulated GitHub leaves."""
-    for pull in town.github.pulls():
-        path = f"/repos/{forge.SLUG}/pulls/{pull['number']}"
-        town.github.ask("PATCH", path, {"state": "closed"})
+    """The town, which is afterwards as it was."""
+    with town.as_it_is():
+        yield town
 
 
 def prod(town: towns.Town) -> str:

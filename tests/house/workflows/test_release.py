@@ -44,24 +44,9 @@ def town(sample_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture
 def fresh(town: towns.Town) -> Iterator[towns.Town]:
-    """The town, which is afterwards as it was: main, tags, releases, issues, calls."""
-    hub = town.hub
-    kept = hub.git("for-each-ref", "--format=%(objectname) %(refname)", where=hub.origin)
-    releases = json.dumps(town.github.releases.made)
-    yield town
-    for line in hub.git("for-each-ref", "--format=%(refname)", where=hub.origin).splitlines():
-        hub.git("update-ref", "-d", line, where=hub.origin)
-    for line in kept.splitlines():
-        commit, ref = line.split()
-        hub.git("update-ref", ref, commit, where=hub.origin)
-    hub.git("switch", "--quiet", "main")
-    hub.git("reset", "--quiet", "--hard", hub.git("rev-parse", "main", where=hub.origin))
-    for tag in set(hub.git("tag").split()) - set(hub.tags()):
-        hub.git("tag", "--delete", tag)
-    town.github.releases.made[:] = json.loads(releases)
-    for issue in town.github.issues():
-        path = f"/repos/{forge.SLUG}/issues/{issue['number']}"
-        town.github.ask("PATCH", path, {"state": "closed"})
+    """The town, which is afterwards as it was."""
+    with town.as_it_is():
+        yield town
 
 
 def versions(town: towns.Town) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,34 @@ class Town:
     hub: Any
     github: forge.Forge
     last_run: int = 1  # of train.yml
+
+    @contextmanager
+    def as_it_is(self) -> Iterator[None]:
+        """Afterwards main, tags, releases and settings are as they are now; nothing is open."""
+        hub = self.hub
+        kept = hub.git("for-each-ref", "--format=%(objectname) %(refname)", where=hub.origin)
+        releases = json.dumps(self.github.releases.made)
+        settings = dict(hub.variables), dict(hub.secrets)
+        yield
+        hub.variables, hub.secrets = settings
+        for line in hub.git("for-each-ref", "--format=%(refname)", where=hub.origin).splitlines():
+            hub.git("update-ref", "-d", line, where=hub.origin)
+        for line in kept.splitlines():
+            commit, ref = line.split()
+            hub.git("update-ref", ref, commit, where=hub.origin)
+        hub.git("switch", "--quiet", "--force", "main")
+        hub.git("reset", "--quiet", "--hard", hub.git("rev-parse", "main", where=hub.origin))
+        for tag in set(hub.git("tag").split()) - set(hub.tags()):
+            hub.git("tag", "--delete", tag)
+        self.github.releases.made[:] = json.loads(releases)
+        self.close()
+
+    def close(self) -> None:
+        """Close what is open: also what was merged by Git alone, which this GitHub leaves open."""
+        for kind, found in (("pulls", self.github.pulls()), ("issues", self.github.issues())):
+            for one in found:
+                path = f"/repos/{forge.SLUG}/{kind}/{one['number']}"
+                self.github.ask("PATCH", path, {"state": "closed"})
 
     def propose(
         self, branch: str, edits: Mapping[str, tuple[str, str]], repository: str = forge.SLUG
