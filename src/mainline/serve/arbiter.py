@@ -26,6 +26,7 @@ from mainline.errors import MainlineError, UsageError
 
 BACKLOG = 2048
 STARTS = 5  # failed ones in a row, after which the service ends
+KILLED = 128  # and above: by a signal
 PAUSE = 0.5  # seconds between two starts of a loader that ends at once
 WAITED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}) if os.name == "posix" else set()
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of Linux
@@ -74,7 +75,9 @@ class Arbiter:
             status = self._reap()
             if status is None:
                 continue
-            if self.failed >= STARTS or (self.failed and not self._served):
+            # What ends by itself before it ever served would do so again; what was killed may not.
+            refused = self.failed and not self._served and status < KILLED
+            if self.failed >= STARTS or refused:
                 return self._give_up(status)
             if self.failed:
                 time.sleep(PAUSE)
@@ -107,7 +110,7 @@ class Arbiter:
             if self.loader is not None and pid == self.loader.pid:
                 code = os.waitstatus_to_exitcode(status)
                 self.loader.returncode = code
-                ended = code if code >= 0 else 128 - code
+                ended = code if code >= 0 else KILLED - code
                 ready = self._was_ready()
                 self.failed = 0 if ready else self.failed + 1
                 self._served = self._served or ready

@@ -211,12 +211,19 @@ def stop(service: Running) -> int:
 def launch(
     project: Path, bento: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., AbstractContextManager[Running]]:
-    """Serves the Bento until the block ends; more environment as keywords."""
+    """Serves the Bento until the block ends; more environment as keywords.
+
+    `meanwhile` is called with the service before it is ready.
+    """
 
     @contextmanager
-    def until_the_end(**more: str) -> Iterator[Running]:
+    def until_the_end(
+        meanwhile: Callable[[Running], object] | None = None, **more: str
+    ) -> Iterator[Running]:
         running = start(project, bento, tmp_path_factory.mktemp("service"), **more)
         try:
+            if meanwhile:
+                meanwhile(running)
             wait_ready(running)
             yield running
         finally:

@@ -227,6 +227,21 @@ def test_a_loader_that_was_killed_is_replaced_and_nobody_notices(launch: Launch)
         assert loader_of(service).pid != loader.pid
 
 
+def test_a_loader_that_was_killed_while_it_loads_is_started_again(launch: Launch) -> None:
+    """Killed from outside before it was ever ready: that says nothing of the model."""
+    killed: list[int] = []
+
+    def kill(service: Running) -> None:
+        arbiter = psutil.Process(service.process.pid)
+        while not (found := arbiter.children()):
+            time.sleep(0.01)
+        killed.append(found[0].pid)
+        found[0].kill()
+
+    with launch(meanwhile=kill) as service:
+        assert loader_of(service).pid not in killed
+
+
 def test_an_arbiter_that_was_killed_leaves_nobody_behind(launch: Launch) -> None:
     """Its workers answer what they accepted and end; the port is free for the next service."""
     with launch() as service, under_load(service) as load:
