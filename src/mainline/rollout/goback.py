@@ -15,6 +15,7 @@ from mainline.github import write_output
 from mainline.register import lifecycle
 from mainline.registry import Version
 from mainline.rollout import admit, rollout, versions
+from mainline.rollout.actions import BACK
 from mainline.rollout.state import State
 from mainline.rollout.steps import Place
 from mainline.rollout.target import Target, opened
@@ -31,8 +32,10 @@ def run(
 
     A rollout under way is aborted first. A version that is warm gets the traffic at once; another
     is built or fetched, started, and takes it under the guard. Where it does not start nothing is
-    moved: the answer has `verdict` FAIL and status 10, and the tag stays. Raises UsageError where
-    there is nothing to go back to; the tag is moved as by lifecycle.rollback.
+    moved: the answer has `verdict` FAIL and status 10, and the tag stays. Without a `name` it goes
+    back once, however often it is run: what was taken back already, by whomever, is said, and
+    nothing is changed. Raises UsageError where there is nothing to go back to; the tag is moved as
+    by lifecycle.rollback.
     """
     model = settings.load(root).model.name
     with opened(target, root) as there:
@@ -49,6 +52,8 @@ def run(
                 "text": f"{wanted.tag} does not take the traffic, which stays where it is: {why}. "
                         "The tag was not moved."}  # fmt: skip
     done = _tag(root, wanted, now, push, reason)
+    if name is None and not done["changed"] and not now.running and _at(now, wanted):
+        return {**done, "traffic": moved, "text": _over(done, now, wanted)}
     return {**done, "traffic": moved, "text": f"{moved}\n{done['text']}" if moved else done["text"]}
 
 
@@ -69,16 +74,38 @@ def _aim(root: Path, model: str, name: str | None, now: State) -> Version:
     """What is wanted: as named, else what is warm, else what stood at prod before."""
     if name is not None:
         return registry.find(root, model, name)
-    if now.running and now.stable:
-        return registry.find(root, model, now.stable.version)
-    if now.previous is not None:
-        return registry.find(root, model, now.previous.version)
+    assert now.stable is not None
+    stable = now.stable.version
+    if now.running:
+        return registry.find(root, model, stable)
     moves = registry.moves(root, model)
     last = lifecycle.at(moves, "prod")
+    # Run twice, or after the guard, this goes back once. What gave way may be warm still, and is
+    # no way back; and what stood at prod before would be one step further.
+    if last and last.back_from and last.version.name == stable:
+        return last.version
+    over = now.status in BACK and stable not in registry.put_away(moves)
+    if over and (last is None or last.version.name in (now.version, stable)):
+        return registry.find(root, model, stable)
+    if now.previous is not None:
+        return registry.find(root, model, now.previous.version)
     if last is None:
         raise UsageError("No version stands at prod", "Use `./mainline promote VERSION`")
-    # What was taken back is at prod already: run twice, this goes back once.
     return last.version if last.back_from else lifecycle.before(moves)
+
+
+def _at(now: State, wanted: Version) -> bool:
+    return now.stable is not None and now.stable.digest == wanted.digest
+
+
+def _over(done: dict[str, Any], now: State, wanted: Version) -> str:
+    """What is said where somebody went back already."""
+    gone = done["from"] or now.version
+    why = f": {gone} was taken back already" if gone != wanted.name else ""
+    served = now.stable is not None and now.stable.port
+    has = "has all traffic" if served else "is what counts here"
+    return (f"Nothing was changed{why}, and {wanted.name} {has}. To go further back name a "
+            "version: `./mainline rollback VERSION`")  # fmt: skip
 
 
 def _traffic(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,16 @@ from mainline import registry
 from mainline.errors import RaceError, RemoteError, SettingsError, UsageError
 from mainline.register import lifecycle
 from mainline.registry import Move, Version
-from mainline.rollout import admit, approvals, commands, describe, goback, rollout, versions
+from mainline.rollout import (
+    admit,
+    approvals,
+    commands,
+    describe,
+    goback,
+    rollout,
+    transitions,
+    versions,
+)
 from mainline.rollout.state import State
 from mainline.rollout.who import who
 from mainline.settings import Rollout
@@ -151,6 +161,44 @@ def test_a_rollback_goes_to_the_warm_version_and_then_moves_the_tag(
     count = len(tags)
     goback.run(ROOT, target=there)
     assert stable(there) == "v1.1.0" and len(tags) == count
+
+
+@pytest.mark.parametrize("before", ["running", "guard", "no tag", "settled", "no prod"])
+def test_a_rollback_run_twice_goes_back_once(
+    there: FakeTarget, tags: list[Move], before: str
+) -> None:
+    """Whatever was taken back, and by whom: the second time nothing moves, and it says so."""
+    promoted(there, TWO, tags)
+    wanted = "v1.2.0"
+    if before == "settled":
+        now = transitions.settled(there.state)
+        assert now is not None
+        there.state, wanted = replace(now, generation=now.generation + 1), "v1.1.0"
+        there.retire()
+    elif before == "guard":
+        begin(there, THREE)
+        back = transitions.rolled_back(there.state, "rolled-back", "it failed")
+        assert back is not None
+        there.state = replace(back, generation=back.generation + 1)
+    else:
+        begin(there, THREE)
+        if before == "no tag":
+            assert rollout.promote(ROOT, target=there).verdict is Verdict.PASS
+        if before == "no prod":
+            tags.clear()
+    if before != "guard":
+        goback.run(ROOT, target=there)
+    assert stable(there) == wanted
+    count, events = len(tags), len(there.events)
+    for _ in range(2):
+        again = goback.run(ROOT, target=there)
+        assert (stable(there), len(tags), len(there.events)) == (wanted, count, events)
+        assert again["changed"] is False and "Nothing was changed" in again["text"]
+        assert "./mainline rollback VERSION" in again["text"]
+    if before == "guard":
+        assert again["from"] == "v1.3.0", "the workflow still rejects what was bad"
+    goback.run(ROOT, "v1.1.0", target=there)
+    assert stable(there) == "v1.1.0", "a version that is named is gone back to"
 
 
 def test_a_rollback_to_a_version_that_is_not_warm_starts_it(
