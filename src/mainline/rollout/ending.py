@@ -37,18 +37,24 @@ def abort(
     it of a promotion; a job that names its `version` is told so, and changes nothing.
     """
     with opened(target, root) as there:
-        now = there.read()
-        if said := another(now, version):
-            return {**there.observe(), "text": f"{said}: nothing was changed"}
-        back = partial(transitions.rolled_back, status="aborted", reason=reason)
+        seen = [there.read()]
+
+        def back(now: State) -> State | None:
+            # Asked of what is there now: another version's rollout may have begun meanwhile.
+            seen.append(now)
+            other = another(now, version)
+            return None if other else transitions.rolled_back(now, "aborted", reason)
+
         new, shown = change(there, "aborted", back, by=by or who())
+        if said := another(new, version):
+            return {**there.observe(), "text": f"{said}: nothing was changed"}
         if new.provisional:
             return {**there.observe(), "text": _promoted_already(new, version)}
-        if not now.running:
+        if not any(now.running for now in seen):
             return {**there.observe(), "text": "No rollout was under way: nothing was changed"}
         followed = "traffic follows" if shown else "traffic does not follow yet, and will"
         stable = new.stable.version if new.stable else "stable"
-        text = f"{now.version} is aborted, all traffic goes to {stable} ({followed})"
+        text = f"{new.version} is aborted, all traffic goes to {stable} ({followed})"
         return {**there.observe(), "text": text}
 
 

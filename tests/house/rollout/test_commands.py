@@ -13,7 +13,8 @@ from rollout.fake_target import Died, FakeTarget
 
 from mainline import cli
 from mainline.errors import RaceError, SettingsError, UsageError
-from mainline.rollout import rollout
+from mainline.rollout import rollout, transitions
+from mainline.rollout.state import State
 from mainline.settings import Rollout
 from mainline.verdict import Check, StepVerdict, Verdict
 
@@ -378,6 +379,29 @@ def test_a_promotion_is_provisional_until_its_time_is_over(there: FakeTarget) ->
     assert done.verdict is PASS and "time alone" in done.checks[-1].reason
     assert there.state.status == "settled" and len(there.services) == 1
     assert rollout.settle(ROOT, target=there).verdict is PASS, "the same again"
+
+
+def test_an_abort_of_a_version_leaves_what_began_meanwhile_alone(there: FakeTarget) -> None:
+    """A dying job's rollout is over and another's begun between its look and its change."""
+    start(there, "v2")
+
+    def superseded(now: State) -> State:
+        assert now.canary is not None
+        return replace(now, version="v3", canary=replace(now.canary, version="v3"))
+
+    there.faster = [superseded]
+    said = rollout.abort(ROOT, target=there, version="v2")["text"]
+    assert "of v3, not of v2: nothing was changed" in said
+    assert there.state.running and there.state.version == "v3"
+
+
+def test_an_abort_names_what_it_ended(there: FakeTarget) -> None:
+    """A rollout that began after the first look is aborted, and the answer says so."""
+    start(there, "v2")
+    running = there.state
+    over = transitions.rolled_back(running, "rolled-back", "it failed")
+    there.read = iter([over, running, *[over] * 9]).__next__  # type: ignore[method-assign]
+    assert rollout.abort(ROOT, target=there)["text"].startswith("v2 is aborted")
 
 
 def test_a_promotion_is_not_aborted_and_the_way_back_is_named(there: FakeTarget) -> None:
