@@ -126,7 +126,8 @@ class LocalTarget:
         now = self.read()
         live = {a.program for a in (now.stable, now.canary, now.previous, *keep) if a}
         for name in host.programs(self.folder):
-            if name not in live and name not in host.OWN:
+            # After a handover that was cut off its successor may be the Envoy that serves.
+            if name not in live and name not in (*host.OWN, host.NEXT):
                 host.remove_program(self.folder, name)
         names = {p.removeprefix("model-") for p in live}
         for place in (self.folder / KEPT).glob("*"):

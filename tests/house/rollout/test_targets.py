@@ -21,7 +21,7 @@ import sshd
 from rollout.rig import argv, digest
 
 from mainline.errors import RaceError
-from mainline.rollout import host, machine, ssh, wire
+from mainline.rollout import envoy, handover, host, machine, ssh, wire
 from mainline.rollout.local import LocalTarget
 from mainline.rollout.remote import RemoteTarget
 from mainline.rollout.state import Arm, Stage, State
@@ -204,6 +204,21 @@ def test_a_service_that_ended_says_why_and_one_that_is_not_kept_is_stopped(serve
     names = {n for n in target.observe()["processes"] if n.startswith("model-")}
     assert names == {kept.program, target.read().stable.program}
     assert target.ended(kept) is None and target.ended(other) is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["local"], indirect=True)
+def test_a_handover_that_was_cut_off_survives_what_is_not_kept(served: Place) -> None:
+    """Of two Envoys the old one is drained already: the one that answers is not retired."""
+    try:
+        handover._take_over(served.folder, host.NEXT, "bootstrap-next.json")
+        served.target.retire()
+        assert host.NEXT in host.programs(served.folder)
+        port = host.ports(served.folder)["public"]
+        for _ in range(20):
+            assert envoy.ask(port, "/readyz")
+    finally:
+        served.target.down()  # what comes next sets up one Envoy
 
 
 def test_offline_answers_are_kept_and_taken_away(served: Place) -> None:
