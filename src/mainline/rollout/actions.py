@@ -67,12 +67,25 @@ def _changed(
                 envoy.validate(*envoy.compiled(wanted))
         new = swap(target, old, wanted)
         try:
-            record(target, event, generation=new.generation, stage=new.stage or old.stage,
-                   weight=new.weight, status=new.status, reason=new.reason, **notes)  # fmt: skip
+            _recorded(target, event, generation=new.generation, stage=new.stage or old.stage,
+                      weight=new.weight, status=new.status, reason=new.reason, **notes)  # fmt: skip
         finally:
             served = moved and new.stable is not None and new.stable.port
             shown = envoy.apply(target, host.ports(target), new) if served else True
         return new, shown
+
+
+def _recorded(target: Path, event: str, **values: Any) -> None:
+    """Append to the record; on a full disk the way back is in it, too.
+
+    The state is written by then, so a second `_changed` would find nothing to change, or to record.
+    """
+    try:
+        record(target, event, **values)
+    except OSError:
+        if event not in BACK or not host.use_reserve(target):
+            raise
+        record(target, event, **values)
 
 
 def _serves(state: State) -> tuple[Any, ...]:

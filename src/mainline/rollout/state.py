@@ -256,14 +256,22 @@ def _lock_file(target: Path, name: str) -> TextIO:
 
 
 def record(target: Path, event: str, **values: Any) -> None:
-    """Append one line to history.jsonl: `t` (Unix seconds), `event` and `values`."""
-    line = json.dumps({"t": round(time.time(), 3), "event": event, **values}, allow_nan=False)
-    with (target / "history.jsonl").open("ab", buffering=0) as stream:
-        stream.write(line.encode("utf-8") + b"\n")
+    """Append one line to history.jsonl: `t` (Unix seconds), `event` and `values`.
+
+    Raises OSError where not all of it could be written. What is torn then spoils no line after it.
+    """
+    said = json.dumps({"t": round(time.time(), 3), "event": event, **values}, allow_nan=False)
+    line = said.encode("utf-8") + b"\n"
+    with (target / "history.jsonl").open("a+b", buffering=0) as stream:
+        if stream.seek(0, os.SEEK_END):
+            stream.seek(-1, os.SEEK_END)
+            line = line if stream.read(1) == b"\n" else b"\n" + line
+        while line:  # on a full disk a write is short first, and only the next one raises
+            line = line[stream.write(line) :]
 
 
 def history(target: Path) -> list[dict[str, Any]]:
-    """All lines of history.jsonl in order; a torn last line is left out."""
+    """All lines of history.jsonl in order; a torn line is left out."""
     found = []
     with contextlib.suppress(FileNotFoundError):
         for line in (target / "history.jsonl").read_bytes().splitlines():

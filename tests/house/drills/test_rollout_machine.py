@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from rollout.rig import rig
 
-from mainline.rollout import host
+from mainline.rollout import deploy, host, state
 from mainline.verdict import Verdict
 
 
@@ -53,6 +53,9 @@ def test_a_full_disk_does_not_keep_traffic_at_the_canary(disk: Path) -> None:
             filler = fill(disk)
             assert live.until(live.is_back, 15)
             assert live.until(lambda: live.answering() == {"a"}, 5)
+        # Without it nobody would be told, and the version would be tried again.
+        said = deploy.ending(state.history(live.target), "b")
+        assert said is not None and (said.kind, said.reason) == ("rolled-back", live.state().reason)
         assert (client.totals.lost, set(client.totals.codes)) == (0, {200})
         filler.unlink()
         assert live.start("b").verdict is Verdict.PASS, "with room again it goes on"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mainline.errors import NotMeasured, RaceError
-from mainline.rollout import actions, state
+from mainline.rollout import actions, host, state
 from mainline.rollout.state import Arm, Stage, State
 
 A = Arm("v1", "sha256:" + "a" * 64, 9001, "model-a")
@@ -114,3 +115,38 @@ def test_a_torn_record_is_read_up_to_its_end(tmp_path: Path) -> None:
     with (tmp_path / "history.jsonl").open("a") as stream:
         stream.write('{"event": "tw')
     assert [e["event"] for e in state.history(tmp_path)] == ["one"]
+
+
+def test_a_torn_line_spoils_no_line_after_it(tmp_path: Path) -> None:
+    """A full disk cuts a line off, which is said; the rollback that follows is still read."""
+    state.record(tmp_path, "one")
+    path = tmp_path / "history.jsonl"
+    most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, hard))
+    try:
+        with pytest.raises(OSError):
+            state.record(tmp_path, "look", n=5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    assert not path.read_bytes().endswith(b"\n"), "the fault is not there"
+    state.record(tmp_path, "rolled-back", reason="no room")
+    assert [e["event"] for e in state.history(tmp_path)] == ["one", "rolled-back"]
+
+
+def test_a_rollback_is_in_the_record_of_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room for the state and none for its line: the reserve is for that, too."""
+    state.swap(tmp_path, State(), replace(RUNNING, stable=replace(A, port=0)))
+    (tmp_path / host.RESERVE).write_bytes(b"room")
+
+    def full(target: Path, event: str, **values: object) -> None:
+        if (target / host.RESERVE).exists():
+            raise OSError(28, "No space left on device")
+        state.record(target, event, **values)
+
+    monkeypatch.setattr(actions, "record", full)
+    with pytest.raises(OSError):
+        actions.change(tmp_path, "paused", lambda now: replace(now, paused={"by": "ann"}))
+    assert actions.roll_back(tmp_path, "it failed", "guard")[0].status == "rolled-back"
+    assert [(e["event"], e["by"]) for e in state.history(tmp_path)] == [("rolled-back", "guard")]
