@@ -7,6 +7,7 @@ supervisor's own event listeners tick every five seconds, which is too slow for 
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 import traceback
@@ -18,6 +19,8 @@ from mainline.rollout.state import boot_id, read
 
 EVERY_SECONDS = 0.2
 DESERTED_SECONDS = 1.0  # a target that is being ended on purpose has no supervisor for less
+ANSWER_SECONDS = 2.0  # a supervisor that is frozen takes a call, and never answers it
+LONGEST_SECONDS = 60.0
 
 
 def expired(target: Path, boot: str) -> bool:
@@ -51,10 +54,32 @@ def send_back(target: Path) -> None:
         raise
 
 
+class Patience:
+    """How long a guard that was killed for being stuck gets for its first sign of life.
+
+    Twice as long each time: on a slow machine a lease may be too short for its start, and to kill
+    it again and again would leave nobody to watch.
+    """
+
+    def __init__(self) -> None:
+        self.pause, self.until = actions.LEASE_SECONDS, 0.0
+
+    def over(self) -> bool:
+        """Whether it had its time; then the next one gets more, from now on."""
+        now = time.monotonic()
+        if now < self.until:
+            return False
+        self.until, self.pause = now + self.pause, min(LONGEST_SECONDS, 2 * self.pause)
+        return True
+
+
 def main(target: Path) -> None:
     """Watch for ever."""
+    # The way back must not wait for a supervisor that was stopped.
+    socket.setdefaulttimeout(ANSWER_SECONDS)
     boot = boot_id()
     missed = None
+    patience = Patience()
     # After a boot the guard gets as long for its first sign as for any other.
     time.sleep(actions.LEASE_SECONDS)
     while True:
@@ -67,9 +92,10 @@ def main(target: Path) -> None:
                 # A guard that is frozen may hold the lock: dead, it does not.
                 host.kill_program(target, "guard")
                 send_back(target)
-            elif stuck(target, boot):
+            elif not stuck(target, boot):
+                patience = Patience()
+            elif patience.over():
                 host.kill_program(target, "guard")
-                time.sleep(actions.LEASE_SECONDS)
         except (MainlineError, OSError, ValueError):
             traceback.print_exc()
         time.sleep(EVERY_SECONDS)

@@ -14,7 +14,7 @@ import pytest
 from rollout.rig import Rig, digest, policy, rig
 
 from mainline.errors import RaceError, UsageError
-from mainline.rollout import host, rollout, state
+from mainline.rollout import envoy, host, rollout, state
 from mainline.verdict import Verdict
 
 
@@ -130,6 +130,24 @@ def test_a_killed_supervisor_comes_back_and_condemns_nobody(live: Rig) -> None:
         looks = len(live.looks())
         assert live.until(lambda: len(live.looks()) > looks + 4)
     assert live.state().running, live.state().reason
+    assert (client.totals.lost, set(client.totals.codes)) == (0, {200})
+
+
+def test_a_frozen_supervisor_keeps_no_traffic_at_the_canary(live: Rig) -> None:
+    """It takes calls and answers none, so the guard hangs: the watcher goes back without it."""
+    live.begin()
+    pid, ports = int((live.target / "supervisord.pid").read_text()), host.ports(live.target)
+    with live.traffic() as client:
+        assert live.until(lambda: bool(live.looks()))
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            # Nothing here may ask supervisor.
+            assert live.until(lambda: live.state().status == "rolled-back")
+            assert live.until(lambda: envoy.shows(ports, live.state().route), 10)
+            assert live.until(lambda: live.answering() == {"a"}, 10)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    assert "sign of life" in live.state().reason
     assert (client.totals.lost, set(client.totals.codes)) == (0, {200})
 
 

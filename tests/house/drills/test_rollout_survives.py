@@ -27,6 +27,7 @@ SURVIVES = {
     "both killed": "killed.canary_and_envoy_killed_together anytime.fifty_random",
     "supervisor killed": "killed.a_killed_supervisor_comes_back "
     "killed.a_killed_supervisor_leaves anytime.fifty_random",
+    "supervisor frozen": "killed.a_frozen_supervisor",
     "reboot in the middle": "killed.a_reboot_in_the_middle killed.what_ran_comes_back",
     "only 500": "rollout.a_bad_canary_is_caught rollout.a_canary_that_is_bad_under_users",
     "half 500": "rollout.a_bad_canary_is_caught rollout.a_canary_that_is_bad_under_users",

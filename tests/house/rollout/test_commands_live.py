@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rollout.rig import ROWS, Rig, argv, digest, expected, policy, rig
 
 from mainline.errors import NotMeasured, PlatformError
-from mainline.rollout import guard, host, local, rollout, state
+from mainline.rollout import guard, host, local, rollout, state, watcher
 from mainline.rollout.local import LocalTarget
 from mainline.rollout.pace import Pace
 from mainline.rollout.traffic import Replay
@@ -107,6 +110,71 @@ def test_a_guard_that_is_stuck_after_a_promotion_is_started_again(live: Rig) -> 
     assert live.until(lambda: LocalTarget(live.target).observe()["guarded"], 15)
     assert live.state().provisional
     rollout.rollback(live.root)
+
+
+SLOW = """
+import runpy, sys, time
+time.sleep(4.5)
+sys.argv = ["guard", "."]
+runpy.run_module("mainline.rollout.guard", run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_a_guard_that_starts_slowly_is_not_killed_for_ever(live: Rig) -> None:
+    """It needs longer than a lease for its first sign: each one that is killed gets more time."""
+    promote(live)
+    path = live.target / "programs" / "guard.json"
+    before = path.read_text("utf-8")
+    command = {"command": [sys.executable, "-c", SLOW], "directory": str(live.target)}
+    try:
+        path.write_text(json.dumps(command), "utf-8")
+        host.kill_program(live.target, "guard")
+        assert live.until(lambda: not LocalTarget(live.target).observe()["guarded"], 15)
+        assert live.until(lambda: LocalTarget(live.target).observe()["guarded"], 60)
+    finally:
+        path.write_text(before, "utf-8")
+    assert live.state().provisional
+    rollout.rollback(live.root)
+
+
+class Ended(BaseException):
+    """The time of a test is over: nothing in the program may go on after it."""
+
+
+def test_a_watcher_that_waits_for_a_guard_does_all_else_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits twice as long each time, at most a minute; a canary goes back at once all the same.
+
+    Once the guard has signed, the first wait is a lease again.
+    """
+    now, killed, back = [0.0], [], []
+    quiet, canary = (250.0, 260.0), (370.0, 370.3)
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        if now[0] > 420:
+            raise Ended
+
+    def within(span: tuple[float, float]) -> bool:
+        return span[0] <= now[0] < span[1]
+
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=sleep)
+    monkeypatch.setattr(watcher, "time", clock)
+    monkeypatch.setattr(watcher, "stuck", lambda *given: not within(quiet))
+    monkeypatch.setattr(watcher, "expired", lambda *given: within(canary))
+    monkeypatch.setattr(watcher, "send_back", lambda target: back.append(now[0]))
+    monkeypatch.setattr(watcher.socket, "setdefaulttimeout", lambda seconds: None)
+    monkeypatch.setattr(watcher.host, "deserted", lambda target: False)
+    monkeypatch.setattr(watcher.host, "kill_program", lambda *given: killed.append(now[0]))
+    with pytest.raises(Ended):
+        watcher.main(tmp_path)
+    first = [b - a for a, b in pairwise(k for k in killed if k < quiet[0])]
+    assert first == pytest.approx([3, 6, 12, 24, 48, 60, 60], abs=0.5)
+    later = [k for k in killed if quiet[1] <= k < 275]
+    assert later == pytest.approx([260, 263, 269], abs=0.9)
+    assert back and back[0] == pytest.approx(370, abs=0.5)
 
 
 def test_a_settled_promotion_stops_the_old_service(live: Rig) -> None:
