@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mainline import registry, settings
-from mainline.errors import UsageError
+from mainline.errors import NotMeasured, UsageError
 from mainline.github import write_output
 from mainline.register import lifecycle
 from mainline.registry import Version
@@ -121,7 +121,11 @@ def _traffic(
     if served.digest == wanted.digest:
         return f"All traffic is at {wanted.name}"
     if now.previous is not None and now.previous.digest == wanted.digest:
-        rollout.rollback(root, target=there, by=by, reason=reason)
+        try:
+            rollout.rollback(root, target=there, by=by, reason=reason)
+        except NotMeasured:
+            if not _at(there.read(), wanted):  # the guard was faster, and is there already
+                raise
         return f"All traffic is back at {wanted.name}, which was warm"
     bento = versions.bento_of(root, wanted)
     assert wanted.digest is not None

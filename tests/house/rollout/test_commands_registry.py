@@ -201,6 +201,16 @@ def test_a_rollback_run_twice_goes_back_once(
     assert stable(there) == "v1.1.0", "a version that is named is gone back to"
 
 
+def test_a_rollback_while_the_guard_goes_back_moves_the_tag(
+    there: FakeTarget, tags: list[Move]
+) -> None:
+    """The guard is faster, after the command looked: the traffic is there, and the tag follows."""
+    promoted(there, TWO, tags)
+    there.ensure = lambda: there.took_back("it failed")  # type: ignore[method-assign]
+    done = goback.run(ROOT, target=there)
+    assert done["changed"] and (stable(there), tags[-1].version) == ("v1.1.0", ONE)
+
+
 def test_a_rollback_to_a_version_that_is_not_warm_starts_it(
     there: FakeTarget, tags: list[Move]
 ) -> None:
