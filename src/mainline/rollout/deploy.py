@@ -50,22 +50,26 @@ class Work:
 class Ending:
     """How the last rollout of a version went wrong: `rolled-back`, `aborted` or `refused`.
 
-    `by` is `guard`, `watcher` or who a person is, `at` in Unix seconds.
+    `by` is `guard`, `watcher` or who a person is, `at` in Unix seconds. `held` is whether the guard
+    ended a stage that nobody moved on in time.
     """
 
     kind: str
     by: str
     reason: str
     at: float
+    held: bool = False
 
     @property
     def blames(self) -> bool:
         """Whether the version is why: it did not start right, or it was rolled back.
 
         Not when a person ended its rollout or a newer one superseded it, nor when its watcher sent
-        the traffic back because the guard was dead.
+        the traffic back because the guard was dead, nor when it was only held for too long: that
+        says that an approval or requests were missing, and nothing against the version.
         """
-        return self.kind == "refused" or (self.kind == "rolled-back" and self.by != "watcher")
+        back = self.kind == "rolled-back" and self.by != "watcher" and not self.held
+        return self.kind == "refused" or back
 
 
 def ending(history: Sequence[Mapping[str, Any]], version: str) -> Ending | None:
@@ -78,7 +82,7 @@ def ending(history: Sequence[Mapping[str, Any]], version: str) -> Ending | None:
             found = None if ours else found
         if ours and kind in BAD and not (kind == "refused" and event.get("version") != version):
             found = Ending(kind, str(event.get("by") or ""), str(event.get("reason") or ""),
-                           float(event.get("t") or 0.0))  # fmt: skip
+                           float(event.get("t") or 0.0), event.get("held") is True)  # fmt: skip
     return found
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -49,9 +51,9 @@ BACK = replace(NOW, status="rolled-back", reason="slow")
 OLD = [move("prod", "v1.0.0")]
 
 
-def end(by: str = "guard", kind: str = "rolled-back") -> deploy.Ending:
+def end(by: str = "guard", kind: str = "rolled-back", *, held: bool = False) -> deploy.Ending:
     """How a rollout went wrong."""
-    return deploy.Ending(kind, by, "slow", AT)
+    return deploy.Ending(kind, by, "slow", AT, held)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +76,8 @@ def end(by: str = "guard", kind: str = "rolled-back") -> deploy.Ending:
         (BACK, OLD, end("ann (https://run)"), ("rollback",)),
         (BACK, OLD, end("watcher"), ()),  # the guard was dead, which is no fault of the version
         (BACK, [move("prod", "v1.1.0")], end("watcher"), ("rollback",)),
+        (BACK, OLD, end(held=True), ()),  # nobody approved it
+        (BACK, [move("prod", "v1.1.0")], end(held=True), ("rollback",)),
         (BACK, [*OLD, move("rejected", "v1.1.0", EARLIER, 2)], end(), ()),
         (BACK, [*OLD, move("staging", "v1.1.0", LATER, 2)], end(), ()),  # a person lifted it
         (BACK, [move("prod", "v1.1.0"), move("rejected", "v1.1.0", LATER, 2)], end(),
@@ -137,6 +141,70 @@ def test_whose_fault_an_ending_was() -> None:
     assert undo.fault(ends["v1.2.0"], {}) == "wrong labels"
     assert undo.fault(None, failed) == "its rehearsal said FAIL"
     assert undo.fault(None, {"rehearse": {"result": "cancelled", "outputs": {}}}) is None
+
+
+HELD = [
+    {"t": 1, "event": "first", "version": "v1.0.0"},
+    {"t": 2, "event": "started", "version": "v1.1.0"},
+    {"t": 3, "event": "verdict", "verdict": "PASS", "by": "guard"},
+    {"t": 4, "event": "rolled-back", "by": "guard", "held": True,
+     "reason": "Nobody moved the stage canary-5 on in time"},
+]  # fmt: skip
+
+
+class Fixed:
+    """A target that only tells what it is in."""
+
+    def __init__(self, now: State, lines: list[dict[str, Any]]) -> None:
+        self.now, self.lines = now, lines
+
+    def read(self) -> State:
+        """The state."""
+        return self.now
+
+    def observe(self) -> dict[str, Any]:
+        """Nothing waits."""
+        return {"rate": 9.0, "waiting": False}
+
+    def history(self) -> list[dict[str, Any]]:
+        """The record."""
+        return self.lines
+
+
+def test_a_version_that_nobody_moved_on_is_not_to_blame() -> None:
+    """It is told, but neither rejected nor reverted, and may be started again."""
+    found = deploy.ending(HELD, "v1.1.0")
+    assert found is not None and found.held and not found.blames
+    assert undo.fault(found, {}) is None
+    for said in ("true", 1, None, False):
+        other = deploy.ending([*HELD[:3], {**HELD[3], "held": said}], "v1.1.0")
+        assert other is not None and other.blames, "anything but true is no excuse"
+    what, why = tell.outcome("v1.1.0", tell.Course(BACK, tuple(HELD)), "")
+    assert what == "rolled back" and "Nobody moved the stage canary-5 on" in why
+    there: Any = Fixed(BACK, HELD)
+    seen: Any = SimpleNamespace(moves=OLD)
+    stages = [{"name": s.name, "weight": s.weight, "requests": s.requests} for s in PLAN]
+    policy = Rollout.model_validate({"stages": stages})
+    again = deploy._on_target(there, policy, seen, version("v1.1.0"), False, {})
+    assert (again.version, again.jobs) == ("v1.1.0", (*NAMES, "settle"))
+    assert deploy._on_target(there, policy, seen, None, False, {}).jobs == ()
+
+
+def test_what_nobody_moved_on_is_not_put_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`rollout undo` lets prod follow the traffic, and leaves the version and main alone."""
+    for module, name in ((undo.lifecycle, "put_away"), (undo.revert, "run")):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("it was not at fault"))
+    monkeypatch.setattr(undo, "require_history", lambda _: None)
+    options = SimpleNamespace(model=SimpleNamespace(name="m"))
+    monkeypatch.setattr(undo.settings, "load", lambda _: options)
+    monkeypatch.setattr(undo.registry, "find", lambda *_: version("v1.1.0"))
+    moved: list[str] = []
+    monkeypatch.setattr(undo, "_prod_back", lambda *given: moved.append(given[2]) or "prod is back")
+    there = contextlib.nullcontext(Fixed(BACK, HELD))
+    monkeypatch.setattr(undo, "target_of", lambda *_: there)
+    done = undo.run(Path(), "v1.1.0", {"MAINLINE_TARGET": "ssh://a@b/c"})
+    assert done["rejected"] is False and "is not to blame" in done["text"]
+    assert moved == ["v1.0.0"]
 
 
 def test_what_the_jobs_said_is_read_as_data() -> None:
