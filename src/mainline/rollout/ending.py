@@ -11,7 +11,7 @@ from typing import Any
 from mainline.errors import NotMeasured, UsageError
 from mainline.rollout import ready, transitions
 from mainline.rollout.envoy import EnvoyError
-from mainline.rollout.state import Arm, State
+from mainline.rollout.state import Arm, State, warm_left
 from mainline.rollout.steps import Place, another, change, one, require_about
 from mainline.rollout.target import Ask, Target, opened
 from mainline.rollout.who import who
@@ -170,13 +170,15 @@ def settle(
             return one("rollout-settle", "settled", Verdict.PASS, reason)
         if now.status != "promoted":
             raise UsageError("No promotion is to be settled", "Promote a version first")
-        checks = _settling(now, labels)
+        # By the host's own clock. A host whose house is older than this does not say.
+        left = float(there.observe().get("warm_left", warm_left(now)))
+        checks = _settling(now, left, labels)
         verdict = StepVerdict("rollout-settle", tuple(checks))
         return _settled(there, now, verdict, by or who())
 
 
-def _settling(now: State, labels: Labels | None) -> list[Check]:
-    left = (now.warm_until or 0.0) - time.time()
+def _settling(now: State, left: float, labels: Labels | None) -> list[Check]:
+    """The checks of a promotion of which `left` seconds of guarded time are left."""
     if left > 0:
         checks = [Check("warm", Verdict.INCONCLUSIVE,
                         f"The old version is kept warm for {left:.0f} s more", value=left,

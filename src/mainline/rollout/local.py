@@ -48,7 +48,7 @@ class LocalTarget:
         def decide(now: State) -> State:
             if now.generation != old.generation:
                 raise RaceError("The rollout was changed by somebody else", "Try again")
-            return wanted
+            return state.anchored(wanted, now)
 
         return actions.change(self.folder, event, decide, **notes)
 
@@ -58,6 +58,7 @@ class LocalTarget:
         found: dict[str, Any] = {
             **state.to_dict(now), "target": self.address, "up": False, "url": None, "envoy": False,
             "guarded": False, "processes": {}, "rate": None, "waiting": self._busy(),
+            "warm_left": state.warm_left(now),
         }  # fmt: skip
         if not (self.folder / "host.json").exists() or os.name == "nt":
             return found

@@ -22,7 +22,7 @@ from typing import Any
 
 from mainline.errors import MainlineError, RaceError
 from mainline.rollout import wire
-from mainline.rollout.state import Arm, State, from_dict, to_dict
+from mainline.rollout.state import TIMES, Arm, State, from_dict, to_dict
 from mainline.rollout.target import Ask, TargetError
 
 PING_SECONDS = 8.0
@@ -126,8 +126,12 @@ class Link:
 
 
 def _follows(old: State, wanted: State, now: State) -> bool:
-    """Whether `now` is what a swap of `old` for `wanted` leaves; the swap gives the numbers."""
-    same = replace(wanted, generation=old.generation + 1, route=now.route)
+    """Whether `now` is what a swap of `old` for `wanted` leaves.
+
+    The swap gives the numbers, and the host's clocks the times.
+    """
+    given = {name: getattr(now, name) for name in ("route", *TIMES)}
+    same = replace(wanted, generation=old.generation + 1, **given)
     return json.dumps(to_dict(same), sort_keys=True) == json.dumps(to_dict(now), sort_keys=True)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -16,6 +18,11 @@ from mainline.files import write_json
 
 SCHEMA = "rollout/2"
 RUNNING = "running"
+UNKNOWN = "unknown"  # the boot of a machine that does not name it
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+SYSCTL = "/usr/sbin/sysctl"  # of macOS, also where PATH is short
+# What is told by the clocks of the machine that serves, see `anchored`.
+TIMES = ("entered", "entered_monotonic", "warm_until", "hold_until", "hold_monotonic", "boot_id")
 STATUSES = ("idle", RUNNING, "promoted", "settled", "rolled-back", "aborted", "observed")
 
 
@@ -63,8 +70,8 @@ class State:
     `version` is what the last rollout was about, `plan_name` the plan that `plan` came from.
     `paused` says who paused it, when and why, or is None. `entered` (Unix seconds) is when the
     current stage, or the promotion, began; `warm_until` (Unix seconds) how long a promotion is
-    guarded at least. `looks` holds, for each stage judged so far, the sums that its verdict rests
-    on. An arm whose port is 0 is served nowhere.
+    guarded at least; both by the clock of the machine that serves. `looks` holds, for each stage
+    judged so far, the sums that its verdict rests on. An arm whose port is 0 is served nowhere.
     `hold_until` is in Unix seconds; `hold_monotonic` says the same on the clock of this boot, which
     does not jump.
     """
@@ -113,30 +120,62 @@ class State:
         """Whether nobody moved this stage on in time; right also after a clock jump or a boot."""
         if not self.running or self.hold_until is None or self.hold_monotonic is None:
             return False
-        if self.boot_id == boot_id():
+        if of_this_boot(self.boot_id):
             return time.monotonic() >= self.hold_monotonic
         return time.time() >= self.hold_until
 
 
 def boot_id() -> str:
-    """A name of this boot of the machine, because monotonic clocks start again with each."""
+    """A name of this boot of the machine, because monotonic clocks start again with each.
+
+    UNKNOWN where the machine has none.
+    """
     with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    return "unknown"
+        return BOOT.read_text("ascii").strip()
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return _boot_session() or UNKNOWN
+    return UNKNOWN
+
+
+@functools.cache
+def _boot_session() -> str:
+    """What macOS calls a boot. Asked once: a guard wants to know several times a second."""
+    words = [SYSCTL, "-n", "kern.bootsessionuuid"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=5, check=True)
+    return done.stdout.strip()
+
+
+def of_this_boot(name: str) -> bool:
+    """Whether `name` is this boot. None is where boots have no names: each would be the same."""
+    return name == boot_id() != UNKNOWN
+
+
+def begun_now(state: State) -> State:
+    """`state` with its stage, or its promotion, entered now."""
+    return replace(
+        state, entered=time.time(), entered_monotonic=time.monotonic(), boot_id=boot_id()
+    )
 
 
 def held(state: State) -> State:
     """`state` with its stage entered now, and the time until which it may be held."""
-    return held_anew(replace(state, entered=time.time(), entered_monotonic=time.monotonic()))
+    return held_anew(begun_now(state))
 
 
 def seconds_in(state: State) -> float:
     """Seconds since the stage of `state` was entered; right also after a clock jump."""
     if state.entered is None or state.entered_monotonic is None:
         return 0.0
-    if state.boot_id == boot_id():
+    if of_this_boot(state.boot_id):
         return time.monotonic() - state.entered_monotonic
     return time.time() - state.entered
+
+
+def warm_left(state: State) -> float:
+    """Seconds of the guarded time of a promotion that are left; right also after a clock jump."""
+    if state.warm_until is None or state.entered is None:
+        return 0.0
+    return state.warm_until - state.entered - seconds_in(state)
 
 
 def held_anew(state: State) -> State:
@@ -152,6 +191,26 @@ def held_anew(state: State) -> State:
         hold_monotonic=time.monotonic() + longest,
         boot_id=boot_id(),
     )
+
+
+def anchored(wanted: State, old: State) -> State:
+    """`wanted` with the times that it gives anew, after `old`, counted by this machine's clocks.
+
+    It may have been decided on another machine, such as a runner that asks over ssh: how long a
+    stage is held and a promotion is warm is known there, but its clocks and its boot say nothing
+    here. A time that `wanted` has of `old` was counted here already.
+    """
+    found = wanted
+    if wanted.entered is not None and wanted.entered != old.entered:
+        found = begun_now(wanted)
+        if wanted.warm_until is not None and found.entered is not None:
+            warm = wanted.warm_until - wanted.entered
+            found = replace(found, warm_until=found.entered + warm)
+    elif wanted.entered is not None:
+        found = replace(wanted, entered_monotonic=old.entered_monotonic, boot_id=old.boot_id)
+    if wanted.hold_until is not None and wanted.hold_until != old.hold_until:
+        found = held_anew(found)
+    return found
 
 
 def to_dict(state: State) -> dict[str, Any]:

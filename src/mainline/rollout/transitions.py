@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mainline.rollout.state import RUNNING, Arm, Stage, State, held, held_anew
+from mainline.rollout.state import RUNNING, Arm, Stage, State, begun_now, held, held_anew
 from mainline.verdict import Check, StepVerdict, Verdict
 
 
@@ -50,9 +50,15 @@ def _over(fresh: State, arm: Arm, status: str, reason: str) -> State:
     """A rollout without stages to wait for: its plan is the last stage, and that has passed."""
     last = fresh.plan[-1:]
     verdicts = {s.name: _passed(s.name, reason).to_dict() for s in last}
-    return replace(fresh, status=status, reason="", stable=arm, plan=last, verdicts=verdicts,
-                   stage=last[0].name if last else None, weight=0, entered=time.time(),
-                   entered_monotonic=time.monotonic(), warm_until=time.time())  # fmt: skip
+    over = replace(fresh, status=status, reason="", stable=arm, plan=last, verdicts=verdicts,
+                   stage=last[0].name if last else None, weight=0)  # fmt: skip
+    return _warm(over, 0.0)
+
+
+def _warm(state: State, seconds: float) -> State:
+    """A promotion that begins now, and is guarded for so many seconds."""
+    begun = begun_now(state)
+    return replace(begun, warm_until=(begun.entered or 0.0) + seconds)
 
 
 def _passed(stage: str, reason: str) -> StepVerdict:
@@ -74,11 +80,10 @@ def promoted(now: State, started: int, watched: StepVerdict) -> State | None:
     last = now.plan[-1].name
     passed = Check("promoted", Verdict.PASS, "All stages before passed")
     kept = StepVerdict(f"rollout-{last}", (*watched.checks, passed)).to_dict()
-    return replace(now, status="promoted", reason="", stage=last, stable=now.canary, canary=None,
+    over = replace(now, status="promoted", reason="", stage=last, stable=now.canary, canary=None,
                    previous=now.stable, weight=0, hold_until=None, hold_monotonic=None,
-                   entered=time.time(), entered_monotonic=time.monotonic(),
-                   warm_until=time.time() + float(now.limits.get("warm_seconds", 0.0)),
                    verdicts={**now.verdicts, last: kept})  # fmt: skip
+    return _warm(over, float(now.limits.get("warm_seconds", 0.0)))
 
 
 def observed(now: State, started: int) -> State | None:

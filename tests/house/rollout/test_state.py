@@ -10,10 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rollout.clocks import elsewhere
 
 from mainline.errors import NotMeasured, RaceError
-from mainline.rollout import actions, host, state
+from mainline.rollout import actions, host, state, transitions
 from mainline.rollout.state import Arm, Stage, State
+from mainline.verdict import StepVerdict
 
 A = Arm("v1", "sha256:" + "a" * 64, 9001, "model-a")
 RUNNING = State(status="running", stable=A, canary=replace(A, digest="sha256:" + "b" * 64),
@@ -115,6 +117,68 @@ def test_a_torn_record_is_read_up_to_its_end(tmp_path: Path) -> None:
     with (tmp_path / "history.jsonl").open("a") as stream:
         stream.write('{"event": "tw')
     assert [e["event"] for e in state.history(tmp_path)] == ["one"]
+
+
+def test_times_of_another_machine_are_counted_on_the_clocks_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A runner's clocks and boot say nothing here; how long is held or kept warm, it does say."""
+    old = state.held(replace(RUNNING, limits={"warm_seconds": 300.0}))
+    here = state.boot_id()
+    jumped = replace(old, entered=time.time() - 5000)
+    with monkeypatch.context() as patch:
+        elsewhere(patch, 3600.0)
+        entered = transitions.entered(old, old.started, "x")
+        paused = transitions.paused(old, "ann", "")
+        late = transitions.paused(jumped, "ann", "")
+        promoted = transitions.promoted(old, old.started, StepVerdict("rollout-x", ()))
+    assert entered and paused and late and promoted
+    assert entered.boot_id != here and entered.entered > time.time() + 3000  # type: ignore[operator]
+    for wanted in (entered, paused, promoted):
+        now = state.anchored(wanted, old)
+        assert now.boot_id == here and 0 <= state.seconds_in(now) < 5
+        assert abs(now.entered - time.time()) < 5  # type: ignore[operator]
+    for wanted in (entered, paused):
+        now = state.anchored(wanted, old)
+        assert now.hold_until is not None and now.hold_monotonic is not None
+        assert 55 < now.hold_until - time.time() <= 60
+        assert 55 < now.hold_monotonic - time.monotonic() <= 60
+    assert state.anchored(paused, old).entered_monotonic == pytest.approx(old.entered_monotonic)
+    assert 0 <= state.seconds_in(state.anchored(late, jumped)) < 5, "its clock jumped before"
+    assert 295 < state.warm_left(state.anchored(promoted, old)) <= 300
+    for same in (old, replace(old, weight=9), State()):
+        assert state.anchored(same, old) == same, "no time was given anew"
+
+
+def test_the_guarded_time_ends_on_the_clock_that_does_not_jump() -> None:
+    """In this boot the monotonic clock counts; after another boot, the time of day."""
+    began = time.monotonic() - 50
+    now = replace(RUNNING, status="promoted", entered=1e6, warm_until=1e6 + 90,
+                  entered_monotonic=began, boot_id=state.boot_id())  # fmt: skip
+    assert 35 < state.warm_left(now) <= 40, "the clock jumped by years"
+    booted = replace(now, boot_id="other", entered=time.time() - 80, warm_until=time.time() + 10)
+    assert 5 < state.warm_left(booted) <= 10
+    assert state.warm_left(replace(now, warm_until=None)) == 0
+
+
+def test_a_boot_has_a_name_where_there_is_no_proc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """macOS is asked once by sysctl; where boots have no names, none is taken for this one."""
+    monkeypatch.setattr(state, "BOOT", tmp_path / "nothing")
+    monkeypatch.setattr(state, "SYSCTL", str(tmp_path / "sysctl"))
+    state._boot_session.cache_clear()
+    now = replace(state.held(RUNNING), entered_monotonic=0.0, hold_monotonic=0.0)
+    assert now.boot_id == state.boot_id() == state.UNKNOWN
+    assert not now.held_too_long() and 0 <= state.seconds_in(now) < 5, "it may be another boot"
+    (tmp_path / "sysctl").write_text(f'#!/bin/sh\necho "$2" >>"{tmp_path}/asked"\necho A-B\n')
+    (tmp_path / "sysctl").chmod(0o755)
+    try:
+        assert [state.boot_id() for _ in range(3)] == ["A-B"] * 3
+        assert (tmp_path / "asked").read_text("utf-8") == "kern.bootsessionuuid\n"
+        assert state.of_this_boot("A-B") and not state.of_this_boot("")
+    finally:
+        state._boot_session.cache_clear()
 
 
 def test_a_torn_line_spoils_no_line_after_it(tmp_path: Path) -> None:
