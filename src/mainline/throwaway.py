@@ -49,8 +49,10 @@ def cleaned(folder: Path, stop: Callable[[], object], keep: bool = False) -> Ite
         # A second Control-C must not stop the cleaning up.
         heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        stop()
-        if not keep:
-            shutil.rmtree(folder, ignore_errors=True)
-        signal.signal(signal.SIGTERM, before)
-        signal.signal(signal.SIGINT, heard)
+        try:
+            stop()
+        finally:
+            if not keep:
+                shutil.rmtree(folder, ignore_errors=True)
+            signal.signal(signal.SIGTERM, before)
+            signal.signal(signal.SIGINT, heard)

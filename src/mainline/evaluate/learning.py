@@ -153,8 +153,13 @@ def _bytes(subject: Subject, rows: np.ndarray, stir: int) -> bytes:
 
     `stir` is added to the seed of the global random numbers.
     """
+    kept, also = random.getstate(), np.random.get_state()
     random.seed(stir)
     np.random.seed((subject.options.train.seed + stir) % 2**32)
-    x = build_features(subject.model.build, subject.inputs)
-    y = subject.rows.y[rows]
-    return skops_file.dump(train.fit(x.iloc[rows], y, subject.root, subject.options, stir))
+    try:
+        x = build_features(subject.model.build, subject.inputs)
+        y = subject.rows.y[rows]
+        return skops_file.dump(train.fit(x.iloc[rows], y, subject.root, subject.options, stir))
+    finally:
+        random.setstate(kept)
+        np.random.set_state(also)

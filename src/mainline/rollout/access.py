@@ -49,8 +49,15 @@ class Tail:
             yield from whole.split(b"\n") if whole else ()
             if len(content) == LIMIT or not self._rotated():
                 return
+            if content:  # more may have been written before it was rotated
+                continue
             self.close()
             self.inode, self.offset = 0, 0
+
+    def skip(self) -> None:
+        """Go on behind what is there."""
+        while [*self.lines()]:
+            pass
 
     def close(self) -> None:
         """Give the file back."""

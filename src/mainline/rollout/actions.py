@@ -105,10 +105,18 @@ def reconcile(target: Path) -> bool:
 
 
 def roll_back(
-    target: Path, reason: str, by: str, status: str = "rolled-back", wait: float = 15.0
+    target: Path,
+    reason: str,
+    by: str,
+    status: str = "rolled-back",
+    wait: float = 15.0,
+    **notes: Any,
 ) -> tuple[State, bool]:
-    """Send all traffic to stable now. Idempotent; `by` is guard, watcher or a person."""
-    return change(target, status, lambda s: rolled_back(s, status, reason), wait, by=by)
+    """Send all traffic to stable now. Idempotent; `by` is guard, watcher or a person.
+
+    `notes` go to the record, such as `held=True` where no fault was found.
+    """
+    return change(target, status, lambda s: rolled_back(s, status, reason), wait, by=by, **notes)
 
 
 def give_verdict(

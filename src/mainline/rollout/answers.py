@@ -68,7 +68,9 @@ def scores(now: StageCounts, a: Answers) -> Check:
         return Check("scores", verdict, reason, value=value, limit=SPREAD, n=a.canary.n or a.scored)
 
     if a.constant and a.scored >= PAIRS:
-        return check(Verdict.FAIL, f"all {a.scored} canary answers are one and the same score")
+        return check(
+            Verdict.FAIL, f"all {a.scored} answers of the new version are one and the same score"
+        )
     if a.canary.n >= PAIRS and _one(a.canary) and not _one(a.stable):
         return check(Verdict.FAIL, f"all {a.canary.n} answers to users are one and the same score")
     if now.weight == 0:

@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from mainline.errors import MainlineError
 from mainline.files import short
-from mainline.rollout import actions, envoy, host, memory, parity
+from mainline.rollout import actions, envoy, host, parity
 from mainline.rollout.access import ArmCounts, Look, Tail, count, percentile, temper
 from mainline.rollout.facts import Recorded
 from mainline.rollout.join import Join
+from mainline.rollout.life import Life
 from mainline.rollout.pace import Pace
 from mainline.rollout.predictions import Timing, Watch, load_expected
 from mainline.rollout.route import cluster_name
-from mainline.rollout.state import Arm, State, boot_id, read, record, seconds_in
+from mainline.rollout.state import State, boot_id, read, record, seconds_in
 from mainline.verdict import StepVerdict, Verdict
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ CHECK_SECONDS = 1.0  # how often Envoy is asked which generation it shows
 QUIET_SECONDS = 5.0  # a look that found nothing new is recorded this seldom
 LONG_SECONDS = 600.0  # and so is each look of a stage that lasts
 COLD_SECONDS = 5.0  # a service that has just got its first request may answer late
-LIVES = ("STARTING", "RUNNING")
 ROTATE_BYTES = 64 << 20
 
 
@@ -49,10 +49,9 @@ class Guard:
         self.routes: dict[str, str] = {}
         self.counts: dict[str, dict[str, ArmCounts]] = {}
         self.tries, self.tried, self.unread = 0, 0, 0
-        self.process: list[int] | None = None
         self.mirrored: dict[str, int] | None = None
         self.excused: dict[str, int] = {}
-        self.memory: int | None = None
+        self.life = Life(target)
         self.access = Tail(target / "access.jsonl")
         self.watch = self._new_watch({})
         self.checked = self.recorded = 0.0
@@ -63,10 +62,13 @@ class Guard:
         self.pace = Pace(kept.get("rate"))
         now = read(target)
         self._resume(kept, now)
-        # A guard that finds a rollout under way without its own counts came with the machine. One
-        # that was here when it began saw its services ready, however soon its traffic came.
-        under_way = (now.running or now.provisional) and now.stage is not None
-        self.returning = under_way and self.started is None
+        if self.started is None:
+            # What was asked and logged before belongs to counts that are gone.
+            self.access.skip()
+            # A guard that finds a rollout under way without its own counts came with the machine.
+            # One that was here when it began saw its services ready, however soon traffic came.
+            if now.running or now.provisional:
+                self.life.wait()
 
     def _new_watch(self, limits: Any) -> Watch:
         folder = Path(os.environ.get("MAINLINE_LOG") or self.target / "predictions")
@@ -89,8 +91,8 @@ class Guard:
             }
             self.routes = kept["routes"]
             self.tries, self.tried, self.unread = kept["tries"], kept["tried"], kept["unread"]
-            self.process, self.mirrored = kept["process"], kept["mirrored"]
-            self.excused, self.memory = kept["excused"], kept["memory"]
+            self.life = Life(self.target, **kept["life"])
+            self.mirrored, self.excused = kept["mirrored"], kept["excused"]
             self.access = Tail(self.target / "access.jsonl", *kept["access"])
             self.started = state.started
             if state.provisional:
@@ -105,8 +107,8 @@ class Guard:
             {
                 "pid": os.getpid(), "at": time.monotonic(), "boot_id": self.boot,
                 "started": self.started, "routes": self.routes, "tries": self.tries,
-                "tried": self.tried, "unread": self.unread, "process": self.process,
-                "mirrored": self.mirrored, "excused": self.excused, "memory": self.memory,
+                "tried": self.tried, "unread": self.unread, "life": self.life.to_dict(),
+                "mirrored": self.mirrored, "excused": self.excused,
                 "access": [self.access.inode, self.access.offset],
                 "counts": {g: {a: asdict(c) for a, c in arms.items()}
                            for g, arms in self.counts.items()},
@@ -125,10 +127,9 @@ class Guard:
         named = short(state.canary.digest) if state.canary else None
         looks = count(self.access.lines(), address, self.watch.slow_ms, self.watch.join, named)
         self.pace.add(sum(c.n for found in looks.values() for c in found.arms.values()))
-        returning = self.returning
-        if returning:
+        if returning := self.life.returning(state):
             # What fails while services come back with the machine says nothing of any model.
-            self.returning, looks = not self._are_back(state), {}
+            looks = {}
         self._check_route(state)
         self._keep_parity(state)
         self._rotate()
@@ -138,7 +139,7 @@ class Guard:
         self.promotion = None
         if not state.running or state.stage is None:
             if state.running and state.canary:
-                self._lost(state, state.canary)  # which process it is, before traffic comes
+                self.life.lost(state, state.canary)  # which process it is, before traffic comes
             return IDLE_SECONDS
         self._count(state, looks)
         if returning:
@@ -159,13 +160,14 @@ class Guard:
         self.promotion.add(look.arms["stable"])
         self.unread += looks[""].unread if "" in looks else 0
         self.watch.update()
-        found = promoted.gather(state, self.promotion, self.watch, self._lost(state, state.stable),
-                                self._is_there(state.previous), self.unread)  # fmt: skip
+        lost, fallback = self.life.lost(state, state.stable), self.life.is_there(state.previous)
+        found = promoted.gather(state, self.promotion, self.watch, lost, fallback, self.unread)
         verdict = promotion(found, promoted.judged_by(state, self.promotion))
         self._record(state, look, verdict, gathered.numbers(found))
         if verdict.verdict is Verdict.FAIL:
             reason = next(c.reason for c in verdict.checks if c.verdict is Verdict.FAIL)
             actions.take_back(self.target, state, reason)
+            self.life.end_leak(state)
 
     def _keep_parity(self, state: State) -> None:
         """See the program that holds live answers against the model running, and hear it."""
@@ -175,22 +177,13 @@ class Guard:
             with contextlib.suppress(OSError, MainlineError):
                 parity.keep(self.target, arm)
 
-    def _is_there(self, arm: Arm) -> bool:
-        """Whether the service of `arm` runs and answers, as far as anybody knows."""
-        seen = envoy.health(host.ports(self.target)["admin"]).get(cluster_name(arm.digest))
-        process = host.programs(self.target).get(arm.program)
-        return bool((not seen or seen.healthy) and process and process["state"] in LIVES)
-
-    def _are_back(self, state: State) -> bool:
-        """Whether all that answers users in `state` is there again after a boot."""
-        return all(self._is_there(a) for a in (state.stable, state.canary) if a and a.port)
-
     def _begin(self, state: State) -> None:
         """Start counting anew for another rollout."""
         self.started, self.routes, self.counts = state.started, {}, {}
         self.tries, self.tried, self.unread = 0, 0, 0
-        self.process = self.mirrored = self.memory = self.promotion = None
-        self.excused = {}
+        self.mirrored = self.promotion = None
+        self.excused, self.untold = {}, Look()
+        self.life.begin()
         self.watch = self._new_watch(state.limits)
         self.watch.skip()
 
@@ -201,6 +194,8 @@ class Guard:
             if generation:
                 arms = self.counts.setdefault(generation, _nothing())
                 for arm, counts in found.arms.items():
+                    if state.weight == 0:  # copies and users are timed on the service's clock
+                        counts = ArmCounts(counts.n, counts.errors)
                     arms[arm].add(_warmed(counts) if self._cold(state) else counts)
         self.watch.update()
         if state.weight == 0:
@@ -246,7 +241,7 @@ class Guard:
         from mainline.rollout.judge import judge
 
         assert state.canary is not None
-        lost = self._lost(state, state.canary)
+        lost = self.life.lost(state, state.canary)
         found = gathered.gather(state, self.routes, self.counts, self.watch, lost, self.unread)
         kept = state.verdicts.get(str(state.stage), {}).get("verdict")
         spending = gathered.Spending(self.tries, self.tried)
@@ -261,52 +256,7 @@ class Guard:
             reason = f"Nobody moved the stage {state.stage} on in time"
             if held := [c.reason for c in verdict.checks if c.verdict is not Verdict.PASS]:
                 reason += ": " + "; ".join(held)
-            actions.roll_back(self.target, reason, "guard", wait=1.0)
-
-    def _lost(self, state: State, arm: Arm) -> str | None:
-        """How the new version was lost, or None. Silence of Envoy or of supervisor says nothing."""
-        health = envoy.health(host.ports(self.target)["admin"])
-        seen = health.get(cluster_name(arm.digest))
-        process = host.programs(self.target).get(arm.program)
-        if process is not None:
-            pid = int(process["pid"])
-            born = [pid, memory.ticks(pid) or int(process["start"])]
-            # It was ready when its stage began. One that is younger than that came back with the
-            # machine, and takes its time: what is not there yet cannot be lost.
-            young = _younger(pid, process["start"], state)
-            back = young and self._supervisor_is_younger(state)
-            if not self.process and (not young or (back and seen and seen.healthy)):
-                self.process = born
-            if young and not back and not self.process:
-                return "its process ended, and another was started"
-            if self.process and (process["state"] not in LIVES or born != self.process):
-                return "its process ended" + (f" ({process['why']})" if process["why"] else "")
-            if self.process and (grown := self._grown(state, self.process[0])):
-                return grown
-        if seen and not seen.healthy and self.process:
-            failed = "Envoy ejected it after five failures in a row"
-            return failed if seen.ejected else "it does not answer its health check"
-        return None
-
-    def _supervisor_is_younger(self, state: State) -> bool:
-        """Whether supervisor came after the stage began: with the machine, or by a person."""
-        path = self.target / "supervisord.pid"
-        with contextlib.suppress(OSError, ValueError):
-            return _younger(int(path.read_text("ascii")), path.stat().st_mtime, state)
-        return True
-
-    def _grown(self, state: State, pid: int) -> str | None:
-        """Whether the canary leaks: it is ended at once, before the machine has no memory left."""
-        held = memory.resident(pid)
-        self.memory = self.memory or held
-        if held is None or self.memory is None:
-            return None
-        mib, most = (held - self.memory) / 2**20, float(state.limits.get("memory_mb", 1024))
-        if mib <= most:
-            return None
-        assert state.canary is not None
-        host.stop_program(self.target, state.canary.program)
-        return f"its memory grew by {mib:.0f} MiB since it was ready, more than {most:g}"
+            actions.roll_back(self.target, reason, "guard", wait=1.0, held=True)
 
     def _record(
         self, state: State, look: Look, verdict: StepVerdict, numbers: dict[str, Any]
@@ -361,12 +311,6 @@ def _warmed(counts: ArmCounts) -> ArmCounts:
     return ArmCounts(counts.n, counts.errors, 0, counts.timed - counts.slow)
 
 
-def _younger(pid: int, born: float, state: State) -> bool:
-    """Whether a process that began at `born` (Unix seconds) came after the stage of `state`."""
-    old = memory.age(pid)
-    return born > (state.entered or 0.0) if old is None else old < seconds_in(state)
-
-
 def _together(first: Look, second: Look) -> Look:
     """Two looks as one; the counts of both stay as they are."""
     whole = Look(diverted=first.diverted + second.diverted)
@@ -382,7 +326,7 @@ def _nothing() -> dict[str, ArmCounts]:
 
 
 def main(target: Path) -> None:
-    """Look for ever. A look that raises is reported, and is no sign of life."""
+    """Look for ever. A look that raises, whatever it is, is reported, and is no sign of life."""
     guard = Guard(target)
     ready = False
     while True:
@@ -396,8 +340,11 @@ def main(target: Path) -> None:
                 from mainline.rollout import evidence, judge, promoted  # noqa: F401
 
                 ready = True
-        except (MainlineError, OSError, ValueError, KeyError):
+        except Exception:
             traceback.print_exc()
+            # What was counted since the last sign is counted again.
+            with contextlib.suppress(Exception):
+                guard = Guard(target)
         time.sleep(max(0.02, pause))
 
 

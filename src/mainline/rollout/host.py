@@ -77,7 +77,8 @@ def free_port() -> int:
     Below the range from which the system gives ports to outgoing connections, so that it is still
     free when the process is started again.
     """
-    for port in random.sample(PORTS, 200):
+    # Not the generator that a model's code may have seeded: two targets would draw the same.
+    for port in random.SystemRandom().sample(PORTS, 200):
         if is_free(port):
             return port
     raise HostError("No free port was found", "End what takes so many ports")

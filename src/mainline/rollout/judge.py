@@ -86,8 +86,8 @@ def _held(check: Check) -> Check:
 
 def _alive(evidence: Evidence) -> Check:
     if evidence.lost:
-        return Check("canary", Verdict.FAIL, f"The canary was lost: {evidence.lost}")
-    return Check("canary", Verdict.PASS, "The canary is there and healthy")
+        return Check("canary", Verdict.FAIL, f"The new version was lost: {evidence.lost}")
+    return Check("canary", Verdict.PASS, "The new version is there and healthy")
 
 
 def _requests(now: StageCounts, found: Answers) -> Check:

@@ -83,16 +83,16 @@ def test_a_version_that_is_not_ready_gets_no_traffic(live: Rig) -> None:
 
 def test_without_traffic_there_is_no_pass_and_the_hold_ends_in_a_rollback(live: Rig) -> None:
     """No data is INCONCLUSIVE; a stage that nobody moves on goes back at the end of its hold."""
-    assert live.start("b", policy=policy(hold_seconds=3.0)).verdict is Verdict.PASS
+    assert live.start("b", policy=policy(hold_seconds=6.0)).verdict is Verdict.PASS
     assert live.stage("shadow", 1.0).verdict is Verdict.INCONCLUSIVE
     assert live.state().running
-    assert live.until(lambda: live.state().status == "rolled-back", 10)
+    assert live.until(lambda: live.state().status == "rolled-back", 20)
     assert "moved" in live.state().reason
 
 
 def test_a_good_canary_is_promoted(live: Rig) -> None:
     """A canary that is as good as stable passes all stages; the old model stays warm."""
-    verdicts = live.rehearse("b")
+    verdicts = live.rehearse("b", connections=8)
     assert set(by_step(verdicts).values()) == {Verdict.PASS}, [v.to_dict() for v in verdicts]
     state = live.state()
     assert state.status == "promoted"

@@ -67,7 +67,7 @@ def in_order(live: Rig) -> None:
     now = live.state()
     ports = host.ports(live.target)
     assert now.status in ("promoted", "rolled-back", "aborted", "settled"), now
-    assert live.until(lambda: envoy.shows(ports, now.route), 10), "Envoy shows another generation"
+    assert envoy.until(lambda: envoy.shows(ports, now.route), 10), "Envoy shows another generation"
     assert live.until(lambda: envoy.written(live.target, now), 5)
     dump = json.loads(envoy.ask(ports["admin"], "/config_dump?resource=dynamic_route_configs")[1])
     assert len(dump["configs"]) == 1, "more than one generation is live"

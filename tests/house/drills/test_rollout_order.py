@@ -105,7 +105,8 @@ rollout.stage(Path(sys.argv[1]), sys.argv[2], 60.0)
 
 def job(live: Rig, stage: str) -> subprocess.Popen[bytes]:
     """A process that waits in a stage, as a workflow's job does."""
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    # Not sys.path: other tests of this process leave their own copies of the house in it.
+    env = {**os.environ, "PYTHONPATH": str(Path(host.__file__).parents[2])}
     found = subprocess.Popen([sys.executable, "-c", JOB, str(live.root), stage], env=env)
     assert live.until(lambda: live.state().stage == stage)
     return found

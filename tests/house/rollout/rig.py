@@ -23,6 +23,8 @@ from rollout.fake_service import score
 
 from mainline.errors import MainlineError
 from mainline.rollout import envoy, host, rehearse, rollout, state
+from mainline.rollout.local import LocalTarget
+from mainline.rollout.target import Ask
 from mainline.rollout.traffic import Replay
 from mainline.settings import Rollout
 from mainline.verdict import StepVerdict, Verdict
@@ -107,7 +109,9 @@ class Rig:
         if self.state().running:
             rollout.abort(self.root)
         if self.state().stable.version != "a":  # type: ignore[union-attr]
-            rollout.rollback(self.root)
+            with contextlib.suppress(MainlineError):  # the guard may go back by itself meanwhile
+                rollout.rollback(self.root)
+        assert self.state().stable.version == "a"  # type: ignore[union-attr]
         rollout.tidy(self.root)
         self.turn("a", "good")
         assert self.until(lambda: rollout.status(self.root)["envoy"])
@@ -143,9 +147,14 @@ class Rig:
         process.start()
         return process
 
+    def answers(self, name: str) -> bool:
+        """Whether the service of version `name` itself is ready."""
+        return LocalTarget(self.target).ask(self.arm(name), [Ask("/readyz")])[0][0] == 200
+
     def turn(self, name: str, mode: str) -> None:
         """Give the running service of version `name` another fault."""
-        envoy.ask(self.arm(name).port, f"/mode/{mode}")
+        port = self.arm(name).port
+        assert envoy.until(lambda: bool(envoy.ask(port, f"/mode/{mode}")), 20)
 
     def most(self, name: str) -> int:
         """How many requests the service of version `name` had at once at most."""

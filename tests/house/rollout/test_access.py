@@ -41,6 +41,32 @@ def test_a_rotated_file_is_read_to_its_end_before_the_next(tmp_path: Path) -> No
     assert list(tail.lines()) == [b"two", b"three"]
 
 
+def test_what_was_written_while_the_last_lines_were_given_out_is_not_lost(tmp_path: Path) -> None:
+    """A line that came before the rotation, after the last read, is read all the same."""
+    path = tmp_path / "log"
+    path.write_bytes(b"one\n")
+    found = []
+    for line in Tail(path).lines():
+        found.append(line)
+        if line == b"one":
+            with path.open("ab") as stream:
+                stream.write(b"two\n")
+            path.rename(tmp_path / "log.1")
+            path.write_bytes(b"three\n")
+    assert found == [b"one", b"two", b"three"]
+
+
+def test_what_is_there_can_be_skipped(tmp_path: Path) -> None:
+    """Only what comes later is given out, a torn line among it."""
+    path = tmp_path / "log"
+    path.write_bytes(b"one\ntwo\nthr")
+    tail = Tail(path)
+    tail.skip()
+    with path.open("ab") as stream:
+        stream.write(b"ee\nfour\n")
+    assert list(tail.lines()) == [b"three", b"four"]
+
+
 def test_a_truncated_file_is_read_from_its_beginning(tmp_path: Path) -> None:
     """A file that became shorter began again."""
     path = tmp_path / "log"

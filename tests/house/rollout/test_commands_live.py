@@ -12,12 +12,13 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rollout.rig import ROWS, Rig, argv, digest, expected, policy, rig
 
 from mainline.errors import NotMeasured, PlatformError
-from mainline.rollout import guard, host, local, rollout, state, watcher
+from mainline.rollout import guard, host, life, local, rollout, state, watcher
 from mainline.rollout.local import LocalTarget
 from mainline.rollout.pace import Pace
 from mainline.rollout.traffic import Replay
@@ -33,9 +34,10 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         yield found
 
 
-def promote(live: Rig, mode: str = "good") -> None:
-    """Version b has all traffic, provisionally; a is warm."""
-    assert live.start("b", mode, policy=policy(plan="blue-green", stages=GREEN)).verdict.status == 0
+def promote(live: Rig, mode: str = "good", **more: Any) -> None:
+    """Version b has all traffic, provisionally; a is warm. `more` goes to the policy."""
+    plan = policy(plan="blue-green", stages=GREEN, **more)
+    assert live.start("b", mode, policy=plan).verdict.status == 0
     assert live.stage("promote").verdict is Verdict.PASS
     now = live.state()
     assert now.provisional and now.stable is not None and now.stable.version == "b"
@@ -60,7 +62,8 @@ def test_a_promoted_version_whose_process_ends_is_taken_back(live: Rig) -> None:
 @pytest.mark.parametrize("mode", ["few", "tail"])
 def test_a_promoted_version_that_turns_bad_is_taken_back(live: Rig, mode: str) -> None:
     """One failure or one slow answer in twenty is over a budget of 2%: e reaches its limit."""
-    promote(live)
+    # A machine that stalls is slow, too: no reason to go back before the first failure.
+    promote(live, latency_ms=250 if mode == "tail" else 5000)
     with live.traffic(rate=400, connections=32) as client:
         assert live.until(lambda: client.totals.ok > 300)
         assert live.state().provisional, "it was good so far"
@@ -68,6 +71,20 @@ def test_a_promoted_version_that_turns_bad_is_taken_back(live: Rig, mode: str) -
         reason = gone_back(live)
     assert client.totals.lost == 0
     assert ("failed" if mode == "few" else "took more than") in reason
+
+
+def test_a_promoted_version_that_leaks_is_taken_back_and_ended(live: Rig) -> None:
+    """After 100% its memory grows: users go back to the old version first, then it is ended."""
+    plan = policy(plan="blue-green", stages=GREEN, memory_mb=100)
+    assert live.start("b", policy=plan).verdict is Verdict.PASS
+    assert live.stage("promote").verdict is Verdict.PASS
+    program = live.arm("b").program
+    with live.traffic(rate=200) as client:
+        assert live.until(lambda: client.totals.ok > 200)
+        live.turn("b", "leak")
+        assert "memory grew" in gone_back(live)
+    assert client.totals.lost == 0
+    assert live.until(lambda: host.programs(live.target)[program]["pid"] == 0)
 
 
 def test_a_promoted_version_with_one_answer_to_all_is_taken_back(live: Rig) -> None:
@@ -206,13 +223,13 @@ def test_a_promotion_between_two_looks_is_counted_from_its_own_beginning(
     arms = [state.Arm(n, digest(n), 1, f"model-{n}") for n in "ab"]
     limits = {"error_budget": 0.02, "latency_ms": 250.0}
     now = state.State(status="promoted", stable=arms[1], previous=arms[0], started=7, limits=limits)
-    state.swap(tmp_path, state.State(), now)
     watching = guard.Guard(tmp_path)
-    watching.process = [1, 1]
+    state.swap(tmp_path, state.State(), now)
+    watching.life.born = [1, 1]
     for name in ("_follow_up", "_check_route", "_keep_parity", "_rotate"):
         monkeypatch.setattr(watching, name, lambda *given: None)
     watching.look()
-    assert (watching.started, watching.process) == (7, None)
+    assert (watching.started, watching.life.born) == (7, None)
 
 
 @pytest.mark.parametrize(("why", "end"), [("", "ended"), ("Exited too quickly", "quickly)")])
@@ -221,13 +238,12 @@ def test_a_process_that_ended_without_a_word_has_no_empty_brackets(
 ) -> None:
     """supervisor often has no reason for an end; the sentence then says none."""
     process = {"pid": 7, "start": 1, "state": "EXITED", "why": why}
-    monkeypatch.setattr(guard.host, "ports", lambda target: {"admin": 1})
-    monkeypatch.setattr(guard.host, "programs", lambda target: {"model-b": process})
-    monkeypatch.setattr(guard.envoy, "health", lambda admin: {})
-    monkeypatch.setattr(guard, "_younger", lambda *given: False)
-    watching = guard.Guard(tmp_path)
-    watching.process = [7, 1]
-    lost = watching._lost(state.State(), state.Arm("b", digest("b"), 1, "model-b"))
+    monkeypatch.setattr(host, "ports", lambda target: {"admin": 1})
+    monkeypatch.setattr(host, "programs", lambda target: {"model-b": process})
+    monkeypatch.setattr(life.envoy, "health", lambda admin: {})
+    monkeypatch.setattr(life, "_younger", lambda *given: False)
+    watching = life.Life(tmp_path, born=[7, 1])
+    lost = watching.lost(state.State(), state.Arm("b", digest("b"), 1, "model-b"))
     assert lost is not None and lost.startswith("its process ended") and lost.endswith(end)
 
 
@@ -238,10 +254,10 @@ def test_a_process_is_younger_than_a_stage_by_its_own_age() -> None:
         now = state.held(state.State(status="running"))
         assert now.entered_monotonic is not None
         long_ago = replace(now, entered_monotonic=now.entered_monotonic - 100)
-        assert guard._younger(process.pid, 0.0, long_ago)
+        assert life._younger(process.pid, 0.0, long_ago)
         later = replace(now, entered_monotonic=now.entered_monotonic + 100)
-        assert not guard._younger(process.pid, 0.0, later)
-        assert guard._younger(2**22 + 1, (now.entered or 0) + 1, now), "by supervisor's own word"
+        assert not life._younger(process.pid, 0.0, later)
+        assert life._younger(2**22 + 1, (now.entered or 0) + 1, now), "by supervisor's own word"
     finally:
         process.kill()
         process.wait()

@@ -457,9 +457,12 @@ def test_a_folder_of_this_machine_is_set_up_the_same_way(repository: Path, tmp_p
 
 def test_a_supervisor_that_has_ended_and_that_nobody_reaps_is_missed(tmp_path: Path) -> None:
     """In a container without an init its process id lives on; one that carries the mark lives."""
-    command = [sys.executable, "-c", "input()"]
+    command = [sys.executable, "-c", "print(flush=True); input()"]
     environ = {**os.environ, host.MARK: host.mark(tmp_path)}
-    with subprocess.Popen(command, env=environ, stdin=subprocess.PIPE) as supervisor:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env=environ, **pipes) as supervisor:
+        assert supervisor.stdout is not None
+        supervisor.stdout.readline()  # a process has no environment yet while it is started
         (tmp_path / "supervisord.pid").write_text(str(supervisor.pid))
         assert not host.deserted(tmp_path)
         supervisor.kill()

@@ -244,8 +244,8 @@ def test_old_words_are_no_words(log: Log, change: dict[str, Any]) -> None:
     assert not log.found().known
 
 
-def until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
-    """Wait for `condition`."""
+def until(condition: Callable[[], bool], seconds: float = 120.0) -> bool:
+    """Wait for `condition`; the program is a nice one, and waits for the others."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():
@@ -414,13 +414,13 @@ def live(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
     """A target that serves another version, and the Bento of the new one; Envoy and guard run."""
     root = tmp_path_factory.mktemp("live")
     flag = root / "broken"
-    # The services of this target start with it; offline nobody reads it.
-    os.environ["BREAK"] = str(flag)
     old = bentos.trained(tmp_path_factory.mktemp("old") / "old", ROUNDS - 2)
     policy = Rollout.model_validate({"plan": "canary", "stages": STAGES, "latency_ms": 2000,
                                      "hold_seconds": 600})  # fmt: skip
     found = {"root": root, "flag": flag, "policy": policy, "new": bentos.built(project, "v2.0.0"),
              "rows": bentos.rows(project, 300)}  # fmt: skip
+    # The services of this target start with it; offline nobody reads it.
+    os.environ["BREAK"] = str(flag)
     try:
         path, digest = bentos.built(old, "v1.0.0")
         begun = rollout.start(root, "v1.0.0", path, digest, policy=policy)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 import sshd
-from rollout.rig import argv, digest, expected, policy, rig
+from rollout.rig import Rig, argv, digest, expected, policy, rig
 
 from mainline.errors import MainlineError, RaceError, RemoteError, SettingsError
 from mainline.files import digest_files, digest_tree, short, write_json
@@ -267,9 +267,10 @@ def test_an_agent_that_hears_nothing_ends(folder: Path) -> None:
     )  # fmt: skip
     assert process.stdin and process.stdout
     try:
-        assert wire.PROTOCOL in process.stdout.readline().decode()
+        # Before it listens: half a second of silence must not come between.
         process.stdin.write(wire.line({"call": "lock", "with": {}}))
         process.stdin.flush()
+        assert wire.PROTOCOL in process.stdout.readline().decode()
         assert json.loads(process.stdout.readline()) == {"value": None}
         assert process.wait(30) == 0  # its stdin is still open
         with LocalTarget(folder).alone():
@@ -448,11 +449,12 @@ def test_a_rollout_over_ssh_loses_no_request(
     with rig(tmp_path) as live:
         machine.put_agent(live.target)
         with ssh.connect(tmp_path, server.address(live.target)) as target, \
-                live.traffic() as client:  # fmt: skip
+                live.traffic(rate=500) as client:  # fmt: skip
             started(tmp_path, target, "b")
             for name in ("shadow", "canary-25", "canary-50"):
                 if name == "canary-25":
-                    threading.Timer(0.3, _kill, [target]).start()
+                    given = (live, target, name)
+                    threading.Thread(target=_kill_in, args=given, daemon=True).start()
                 verdict = rollout.stage(tmp_path, name, 60.0, target=target)
                 assert verdict.verdict is Verdict.PASS, verdict.to_dict()
                 moved = live.state().route
@@ -464,6 +466,12 @@ def test_a_rollout_over_ssh_loses_no_request(
             time.sleep(0.5)
         assert live.state().stable is not None and live.state().stable.version == "b"
         assert client.totals.sent > 1000 and (client.totals.lost, client.totals.wrong) == (0, 0)
+
+
+def _kill_in(live: Rig, target: remote.RemoteTarget, stage: str) -> None:
+    """Kill the ssh once traffic is in the stage: its command then holds the lock, and waits."""
+    live.until(lambda: live.state().stage == stage)
+    _kill(target)
 
 
 def _kill(target: remote.RemoteTarget) -> None:
@@ -490,7 +498,7 @@ def test_a_command_whose_process_is_killed_is_run_again(
         env = {**os.environ, "PYTHONPATH": str(Path(machine.__file__).parents[2])}
         process = subprocess.Popen([sys.executable, "-c", script, address], env=env)
         try:
-            assert live.until(lambda: live.state().stage == "shadow")
+            assert live.until(lambda: live.state().stage == "shadow", 60)
             assert live.state().running
         finally:
             process.kill()

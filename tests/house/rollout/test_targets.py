@@ -25,6 +25,7 @@ from mainline.rollout import envoy, handover, host, machine, ssh, wire
 from mainline.rollout.local import LocalTarget
 from mainline.rollout.remote import RemoteTarget
 from mainline.rollout.state import Arm, Stage, State
+from mainline.rollout.steps import change
 from mainline.rollout.target import Ask, Target
 
 PLAN = (Stage("shadow", 0, 0), Stage("half", 50, 0), Stage("promote", 100, 0))
@@ -104,10 +105,13 @@ def served(place: Place) -> Place:
     target = place.target
     target.ensure()
     arm = launched(target, "a")
-    now = target.read()
-    wanted = replace(State(), generation=now.generation, status="promoted", stable=arm, plan=PLAN)
-    if replace(now, route=0) != wanted:
-        target.apply(now, wanted, "first", {"by": "a test"})
+
+    def alone(now: State) -> State | None:
+        only = replace(State(), generation=now.generation, status="promoted", stable=arm, plan=PLAN)
+        return None if replace(now, route=0) == only else only
+
+    # Tried again where the guard of the test before was faster.
+    change(target, "first", alone, by="a test")
     target.retire()
     assert target.confirm(target.read(), 10)
     return place
@@ -118,7 +122,8 @@ def canaried(target: Target) -> tuple[State, State]:
     now = target.read()
     arm = launched(target, "b")
     return now, replace(now, status="running", canary=arm, stage="half", weight=50,
-                        started=now.generation + 1, hold_seconds=600.0)  # fmt: skip
+                        started=now.generation + 1, hold_seconds=600.0,
+                        limits={"error_budget": 0.02, "latency_ms": 250.0})  # fmt: skip
 
 
 def guarded(target: Target) -> bool:
@@ -140,7 +145,7 @@ def test_what_is_applied_is_what_is_read_and_what_traffic_follows(served: Place)
     target = served.target
     now, wanted = canaried(target)
     new, shown = target.apply(now, wanted, "stage", {"by": "somebody", "note": "größer"})
-    assert shown and target.confirm(new, 5.0)
+    assert shown and (target.confirm(new, 5.0) or guarded(target))
     there = replace(target.read(), route=0)
     assert there == replace(wanted, generation=now.generation + 1, route=0) or guarded(target)
     found = target.observe()
@@ -195,10 +200,11 @@ def test_a_service_that_ended_says_why_and_one_that_is_not_kept_is_stopped(serve
     program = [sys.executable, "-c", "raise SystemExit('no model today')"]
     bad = target.launch("x", digest("x"), Path("/nowhere"), program)
     for _ in range(200):
-        if target.ended(bad) is not None:
+        if (said := target.ended(bad)) is not None:
             break
         time.sleep(0.05)
-    assert "no model today" in str(target.ended(bad))
+    # Asked once more it may just be started again, and has not ended.
+    assert "no model today" in str(said)
     kept, other = launched(target, "c"), launched(target, "d")
     target.retire(kept)
     names = {n for n in target.observe()["processes"] if n.startswith("model-")}
