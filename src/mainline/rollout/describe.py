@@ -60,7 +60,7 @@ def _where(found: Document) -> str:
         left = f", held until {utc(until)} at most" if until else ""
         return f", {stage} of {found['plan_name']} ({names}){left}"
     if found["status"] == "promoted" and found.get("warm_until"):
-        left = found["warm_until"] - time.time()
+        left = found.get("warm_left") or 0.0
         return f", provisional for {spoken(left)}" if left > 0 else ", to be settled"
     return ""
 

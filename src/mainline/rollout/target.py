@@ -64,8 +64,9 @@ class Target(Protocol):
         """What is really there: the state's document (`state.to_dict`) and
 
         `up`, `url`, `envoy` (does traffic follow the state), `guarded` (does the guard's lease
-        run), `processes` by name, `rate` (requests a second of late, None where unknown) and
-        `waiting` (does a command wait here now).
+        run), `processes` by name, `rate` (requests a second of late, None where unknown),
+        `warm_left` (seconds of guarded time left, by the clocks of this place) and `waiting` (does
+        a command wait here now).
         """
 
     def confirm(self, state: State, wait: float) -> bool:
