@@ -60,8 +60,8 @@ def _where(found: Document) -> str:
         left = f", held until {utc(until)} at most" if until else ""
         return f", {stage} of {found['plan_name']} ({names}){left}"
     if found["status"] == "promoted" and found.get("warm_until"):
-        left = found.get("warm_left") or 0.0
-        return f", provisional for {spoken(left)}" if left > 0 else ", to be settled"
+        warm = float(found.get("warm_left") or 0.0)
+        return f", provisional for {spoken(warm)}" if warm > 0 else ", to be settled"
     return ""
 
 
