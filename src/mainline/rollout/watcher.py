@@ -18,6 +18,7 @@ from mainline.rollout import actions, host
 from mainline.rollout.state import boot_id, read
 
 EVERY_SECONDS = 0.2
+FIRST_SECONDS = 10.0  # a guard takes half a second to start, on a machine that is not busy
 DESERTED_SECONDS = 1.0  # a target that is being ended on purpose has no supervisor for less
 ANSWER_SECONDS = 2.0  # a supervisor that is frozen takes a call, and never answers it
 LONGEST_SECONDS = 60.0
@@ -54,6 +55,15 @@ def send_back(target: Path) -> None:
         raise
 
 
+def await_guard(target: Path, boot: str) -> None:
+    """Wait for the guard's first sign of life: after a boot everything starts at once."""
+    deadline = time.monotonic() + FIRST_SECONDS
+    while time.monotonic() < deadline:
+        if actions.lease_left(actions.read_progress(target), boot) >= 0:
+            return
+        time.sleep(EVERY_SECONDS)
+
+
 class Patience:
     """How long a guard that was killed for being stuck gets for its first sign of life.
 
@@ -80,8 +90,7 @@ def main(target: Path) -> None:
     boot = boot_id()
     missed = None
     patience = Patience()
-    # After a boot the guard gets as long for its first sign as for any other.
-    time.sleep(actions.LEASE_SECONDS)
+    await_guard(target, boot)
     while True:
         try:
             missed = (missed or time.monotonic()) if host.deserted(target) else None

@@ -194,6 +194,21 @@ def test_a_watcher_that_waits_for_a_guard_does_all_else_meanwhile(
     assert back and back[0] == pytest.approx(370, abs=0.5)
 
 
+@pytest.mark.parametrize(("signs_at", "waits"), [(7.0, 7.0), (99.0, watcher.FIRST_SECONDS)])
+def test_after_a_boot_the_guard_has_longer_for_its_first_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signs_at: float, waits: float
+) -> None:
+    """A busy machine's slow start is no death; without any sign the wait ends all the same."""
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0],
+                            sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))  # fmt: skip
+    monkeypatch.setattr(watcher, "time", clock)
+    monkeypatch.setattr(watcher.actions, "lease_left",
+                        lambda *given: 1.0 if now[0] >= signs_at else -1.0)  # fmt: skip
+    watcher.await_guard(tmp_path, "this")
+    assert now[0] == pytest.approx(waits, abs=0.3)
+
+
 def test_a_settled_promotion_stops_the_old_service(live: Rig) -> None:
     """When the guarded time is over the old version is stopped, and clients notice nothing."""
     if live.state().provisional:
