@@ -32,6 +32,7 @@ DROPPED = ("RUNNER_TRACKING_ID",)
 PORTS = range(20_000, 32_000)
 RESERVE, RESERVE_BYTES = ".reserve", 2 << 20
 OWN = ("envoy", "guard", "watcher")
+CLOSES_SECONDS = 3.0
 SOCKETS = Path("/tmp")  # noqa: S108 (a socket of mode 0700, by user and folder)
 NEXT = "envoy-next"  # while one Envoy hands over to another
 OF_A_HOUSE = ("PYTHONPATH", "VIRTUAL_ENV", "MAINLINE_VENV")
@@ -71,15 +72,15 @@ def url(target: Path) -> str:
     return f"http://127.0.0.1:{ports(target)['public']}"
 
 
-def free_port() -> int:
-    """A TCP port that is free on 127.0.0.1 now.
+def free_port(besides: int | None = None) -> int:
+    """A TCP port that is free on 127.0.0.1 now, and another than `besides`.
 
     Below the range from which the system gives ports to outgoing connections, so that it is still
     free when the process is started again.
     """
     # Not the generator that a model's code may have seeded: two targets would draw the same.
     for port in random.SystemRandom().sample(PORTS, 200):
-        if is_free(port):
+        if port != besides and is_free(port):
             return port
     raise HostError("No free port was found", "End what takes so many ports")
 
@@ -185,17 +186,24 @@ def deserted(target: Path) -> bool:
     return pid is not None and pid not in marked(target, pid)
 
 
-def _require_free(port: int) -> None:
-    """Envoy itself would share a port with another Envoy, and half of the requests with it."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise HostError(
-                f"Port {port} of this target is taken by another program",
-                f"End what listens there: `lsof -i :{port}` names it",
-            ) from error
+def _require_free(port: int, wait: float = CLOSES_SECONDS) -> None:
+    """Envoy itself would share a port with another Envoy, and half of the requests with it.
+
+    What was killed a moment ago has no environment any more, but still has its sockets.
+    """
+    deadline = time.monotonic() + wait
+    while True:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                return probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise HostError(
+                        f"Port {port} of this target is taken by another program",
+                        f"End what listens there: `lsof -i :{port}` names it",
+                    ) from error
+        time.sleep(0.05)
 
 
 def envoy_ready(target: Path) -> bool:
@@ -217,7 +225,8 @@ def _write_files(target: Path) -> None:
     try:
         found = ports(target)
     except NotMeasured:
-        found = {"public": free_port(), "admin": free_port()}
+        public = free_port()
+        found = {"public": public, "admin": free_port(besides=public)}
         write_json(target / "host.json", found)
     write_json(target / "bootstrap.json", envoy.bootstrap(found["public"], found["admin"]))
     envoy.write_empty(target)

@@ -13,6 +13,8 @@ from mainline.rollout.route import cluster_name
 from mainline.rollout.state import Arm, State, read, seconds_in
 
 LIVES = ("STARTING", "RUNNING")
+# A new Envoy takes a host's first check for its health, one late answer too: the next may be good.
+ILL_SECONDS = 1.5
 BACK_SECONDS = 120.0  # for services to come back with the machine
 
 
@@ -22,13 +24,14 @@ class Life:
 
     `born` is [process id, when it started] once it was ready, `memory` its resident bytes then.
     `back_by` is until when services may come back, on the monotonic clock; None where all were
-    there.
+    there. `ill` is since when it did not answer its health check.
     """
 
     target: Path
     born: list[int] | None = None
     memory: int | None = None
     back_by: float | None = None
+    ill: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """What a restarted guard needs to go on: `Life(target, **document)`."""
@@ -36,7 +39,7 @@ class Life:
 
     def begin(self) -> None:
         """Another version is watched from now on."""
-        self.born = self.memory = None
+        self.born = self.memory = self.ill = None
 
     def wait(self) -> None:
         """The services come back with the machine: give them time."""
@@ -80,10 +83,14 @@ class Life:
                     host.stop_program(self.target, arm.program)
                 most = _most_mib(state)
                 return f"its memory grew by {mib:.0f} MiB since it was ready, more than {most:g}"
-        if seen and not seen.healthy and self.born:
-            failed = "Envoy ejected it after five failures in a row"
-            return failed if seen.ejected else "it does not answer its health check"
-        return None
+        if not seen or seen.healthy or not self.born:
+            self.ill = None
+            return None
+        if seen.ejected:
+            return "Envoy ejected it after five failures in a row"
+        self.ill = self.ill or time.monotonic()
+        late = time.monotonic() - self.ill >= ILL_SECONDS
+        return "it does not answer its health check" if late else None
 
     def end_leak(self, state: State) -> None:
         """End a promoted version that leaks once its users have gone back, and not before."""

@@ -119,7 +119,7 @@ def test_a_killed_supervisor_comes_back_and_condemns_nobody(live: Rig) -> None:
 
     The canary's process is another one now, which is no loss of it.
     """
-    live.begin()
+    live.begin(latency_ms=2000)  # nothing here is about a busy machine
     dead = (live.target / "supervisord.pid").read_text()
     os.kill(int(dead), signal.SIGKILL)
     assert live.until(lambda: (live.target / "supervisord.pid").read_text() != dead, 30)
@@ -127,7 +127,7 @@ def test_a_killed_supervisor_comes_back_and_condemns_nobody(live: Rig) -> None:
     assert live.until(lambda: host.is_up(live.target) and rollout.status(live.root)["envoy"], 30)
     # Envoy may be back before the services are, and has nobody to ask then.
     assert live.until(lambda: all(live.answers(name) for name in "ab"), 30)
-    with live.traffic() as client:
+    with live.traffic(rate=200) as client:
         assert live.until(lambda: both <= set(client.totals.models), 30)
         looks = len(live.looks())
         assert live.until(lambda: len(live.looks()) > looks + 4)

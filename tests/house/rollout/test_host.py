@@ -6,8 +6,10 @@ import json
 import os
 import resource
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -481,3 +483,24 @@ def test_the_way_to_the_supervisor_hangs_on_no_variable_and_no_room(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     assert found == {host.socket_path(deep)}
     assert len(os.fsencode(found.pop())) < 90
+
+
+def test_a_port_is_waited_for_that_a_killed_process_still_holds() -> None:
+    """Its mark is gone before its sockets are: only what keeps the port is another program."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(MainlineError, match="another program"):
+            host._require_free(port, wait=0.2)
+        threading.Timer(0.5, taken.close).start()
+        host._require_free(port)
+
+
+def test_the_two_ports_of_a_target_are_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn at random they would be one now and then, and Envoy would never start."""
+    monkeypatch.setattr(host, "PORTS", range(20_000, 20_200))
+    monkeypatch.setattr(host, "is_free", lambda port: port < 20_002)
+    for i in range(20):
+        host._write_files(tmp_path / str(i))
+        assert set(host.ports(tmp_path / str(i)).values()) == {20_000, 20_001}

@@ -49,6 +49,14 @@ def aged(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr(memory, "age", lambda pid: seconds)
 
 
+def late(watched: Life, now: State) -> str | None:
+    """What is said of the canary when it is still ill after the time that an illness has."""
+    first = watched.lost(now, B)
+    if watched.ill is not None:
+        watched.ill -= life.ILL_SECONDS
+    return first or watched.lost(now, B)
+
+
 def test_what_comes_back_with_the_machine_is_not_lost_before_it_was_there(
     tmp_path: Path, see: See, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,7 +70,7 @@ def test_what_comes_back_with_the_machine_is_not_lost_before_it_was_there(
     assert watched.returning(now) and watched.lost(now, B) is None
     assert not watched.returning(now) and watched.born == [ord("b"), 5]
     see(a=("RUNNING", True), b=("RUNNING", False))
-    assert "health check" in str(watched.lost(now, B))
+    assert "health check" in str(late(watched, now))
 
 
 def test_an_envoy_that_has_not_looked_yet_says_of_nobody_that_it_is_back(
@@ -97,7 +105,18 @@ def test_a_promoted_version_that_never_comes_back_is_lost_in_the_end(
     assert watched.returning(now) and watched.lost(now, B) is None
     watched.back_by = time.monotonic() - 1
     assert watched.returning(now) and not watched.returning(now)
-    assert word in str(watched.lost(now, B))
+    assert word in str(late(watched, now))
+
+
+def test_one_late_health_check_is_no_death(tmp_path: Path, see: See) -> None:
+    """An Envoy that has just started takes the first check for the truth: the next one counts."""
+    watched, now = Life(tmp_path, born=[ord("b"), 5]), held(STAGE)
+    see(a=("RUNNING", True), b=("RUNNING", False))
+    assert watched.lost(now, B) is None
+    see(a=("RUNNING", True), b=("RUNNING", True))
+    assert watched.lost(now, B) is None and watched.ill is None
+    see(a=("RUNNING", True), b=("RUNNING", False))
+    assert "health check" in str(late(watched, now))
 
 
 def test_a_leak_ends_a_canary_at_once_and_a_promoted_version_after_its_users_went_back(
