@@ -209,10 +209,8 @@ def test_a_reboot_in_the_middle_brings_back_what_ran(live: Rig) -> None:
 @pytest.mark.slow
 def test_a_stage_passes_after_a_reboot_in_its_middle(live: Rig) -> None:
     """What was logged before belongs to counts that are gone: it holds up nothing afterwards."""
-    stages = [
-        {"name": "canary-50", "weight": 50, "requests": 5000},
-        ENDLESS[1],
-    ]  # takes longer than a lost record is waited for
+    # It takes longer than a lost record is waited for.
+    stages = [{"name": "canary-50", "weight": 50, "requests": 5000}, ENDLESS[1]]
     live.begin(stages, error_budget=0.05)
     with live.traffic(rate=500) as client:
         assert live.until(lambda: client.totals.ok > 2000)

@@ -393,9 +393,7 @@ def test_a_machine_from_nothing_to_nothing(
         done = subprocess.run(words, check=False, capture_output=True, text=True, env=bare)
         assert done.returncode == 0, done.stderr
         back = hosted(repository, address, "status")["host"]
-        assert (back["weight"], back["envoy"], back["status"]) == (50, True, "running"), back[
-            "reason"
-        ]
+        assert (back["weight"], back["envoy"], back["status"]) == (50, True, "running")
         assert set(back["processes"]) == {*host.OWN, a, b}
         assert {a, b, "envoy"} <= set(hosted(repository, address, "logs")["logs"])
 
